@@ -1,0 +1,39 @@
+"""Everything scrapy-fleet raises on purpose, sorted by what the caller should do.
+
+* FleetError
+  * ConfigError: a setting, option or target makes no sense; the program exits.
+  * RequestError: this URL or request will never be valid; report it and go on.
+  * Unavailable: Redis, Kafka or the disk is away; keep the work and try again.
+  * OutputError: this page can never be written; the request fails with its reason.
+"""
+
+from __future__ import annotations
+
+
+class FleetError(Exception):
+    """Base class of every error in this module."""
+
+
+class ConfigError(FleetError):
+    """A setting, an option or a target is missing or makes no sense."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+        self.problem = problem
+
+
+class RequestError(FleetError):
+    """A URL or request that can never be fetched; *reason* is one of the closed list."""
+
+    def __init__(self, reason: str, problem: str) -> None:
+        super().__init__(problem)
+        self.reason = reason
+
+
+class Unavailable(FleetError):
+    """A server or the disk does not answer; what was asked may be asked again."""
+
+
+class OutputError(FleetError):
+    """One page that a saver can never write; other pages are not affected."""

@@ -1,0 +1,401 @@
+"""The tracker: the authority over all requests of all crawls.
+
+`Tracker` is the one interface of `SqliteTracker` and `RedisTracker`; the same
+contract tests run on both.  All times are seconds; a point in time that crosses
+this border is Unix time by the *tracker's* clock unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from crawling.exceptions import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Why a request failed for good.  `http_<status>` stands for one reason per status.
+FAILED_REASONS = frozenset(
+    "timeout dns refused reset tls truncated too_large bad_response "
+    "spider_error output_error robots_unreachable".split()
+)
+#: Why a request is never fetched.  A spider's or plugin's own begins with `x_`.
+DROPPED_REASONS = frozenset(
+    "duplicate offsite depth page_limit expired stopped robots scheme private_address "
+    "deny extension redirect_limit url_too_long queue_full".split()
+)
+#: Dropped for one of these, a URL is queued again when it is met again.
+PASSING_REASONS = frozenset({"page_limit", "queue_full", "stopped", "expired"})
+
+#: What becomes of a lease.
+Kind = Literal["done", "failed", "retry", "redirect", "dropped", "released"]
+#: Where a crawl stands.
+State = Literal["running", "paused", "stopped", "expired", "finished"]
+#: How `submit` treats what is already known: a *seed* is queued anyhow, *known* is
+#: queued once like a discovered link, *explored* is recorded as seen and never fetched
+#: (and is in no column of the ledger).
+Entry = Literal["seed", "known", "explored"]
+
+
+class CrawlId(NamedTuple):
+    """The name of a crawl."""
+
+    spiderid: str
+    appid: str
+    crawlid: str
+
+
+@dataclass(frozen=True)
+class CrawlOptions:
+    """What is the same for all requests of a crawl; a later submit replaces it.
+
+    *shared* is JSON and opaque to the tracker: attrs, regexes, user agent, cookie …
+    """
+
+    maxdepth: int | None = None
+    domain_max_pages: int | None = None
+    max_pages: int | None = None
+    expires: float = 0.0
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Politeness, retries and limits; the names in capitals are the settings."""
+
+    #: QUEUE_HITS in any QUEUE_WINDOW seconds and domain; 0 hits: no throttle.
+    hits: int = 10
+    window: float = 60.0
+    #: QUEUE_MODERATED: spread the hits evenly over the window.
+    moderated: bool = True
+    #: QUEUE_CONCURRENCY: requests of one domain in flight, over all workers.
+    concurrency: int = 8
+    #: SCHEDULER_TYPE_ENABLED: each spider type has a throttle of its own.
+    by_type: bool = True
+    #: The worker's address if SCHEDULER_IP_ENABLED, else "": a throttle per address.
+    ip: str = ""
+    #: LEASE_TIMEOUT: seconds without renewal until a worker counts as dead.
+    lease_timeout: float = 60.0
+    #: RETRY_DELAY and RETRY_DELAY_MAX: first and longest wait before a retry.
+    retry_delay: float = 1.0
+    retry_delay_max: float = 300.0
+    #: DEFER_MAX: the longest that 429, 503 or Retry-After push a domain back.
+    defer_max: float = 3600.0
+    #: GLOBAL_PAGE_PER_DOMAIN_LIMIT: pages per crawl and domain; None: no limit.
+    page_limit: int | None = None
+    #: TRACKER_MAX_QUEUED: past it a crawl's new links are dropped; 0: no limit.
+    max_queued: int = 0
+    #: DUPEFILTER_TIMEOUT: seconds that a finished crawl's seen-set is kept.
+    dupefilter_timeout: float = 600.0
+    #: How far ahead of its start a throttled request may be leased.
+    ahead: float = 0.2
+
+    def __post_init__(self) -> None:
+        for setting, value, low in (
+            ("QUEUE_HITS", self.hits, 0),
+            ("QUEUE_CONCURRENCY", self.concurrency, 1),
+            ("RETRY_DELAY", self.retry_delay, 0),
+            ("TRACKER_MAX_QUEUED", self.max_queued, 0),
+        ):
+            if value < low:
+                raise ConfigError(setting, f"must be at least {low}, not {value}")
+        for setting, seconds in (
+            ("QUEUE_WINDOW", self.window),
+            ("LEASE_TIMEOUT", self.lease_timeout),
+        ):
+            if seconds <= 0:
+                raise ConfigError(setting, f"must be more than 0 seconds, not {seconds}")
+
+
+class Offer(NamedTuple):
+    """One request offered to the tracker: a seed or a discovered link.
+
+    *fingerprint* is 8 bytes (`urls.fingerprint`), *domain* from `urls.domain_of`.
+    *extras* is what a plain GET does not have, as msgpack; the tracker keeps it unread.
+    With a *rule* (a dropped reason) the link is accepted and dropped at once, and only
+    recorded.  *spiderid* hands the request to another kind of spider of the same crawl.
+    """
+
+    url: str
+    domain: str
+    fingerprint: bytes
+    priority: int
+    depth: int
+    extras: bytes = b""
+    rule: str = ""
+    spiderid: str = ""
+
+
+class Source(NamedTuple):
+    """Where a submission came from; the same source and digest creates its seeds once."""
+
+    topic: str
+    partition: int
+    offset: int
+    digest: str
+
+
+class Submitted(NamedTuple):
+    """What `submit` did: *queued* of the offers, *repeated* when the source was known."""
+
+    queued: int
+    repeated: bool
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A request lent to one worker.
+
+    *start* is the worker's own monotonic time (`time.monotonic`) before which it must
+    not be sent, and *latest* the one after which its place in the throttle is lost: it
+    must then be released instead (infinite when the domain has no throttle).
+    """
+
+    crawl: CrawlId
+    options: CrawlOptions
+    rid: bytes
+    token: str
+    url: str
+    domain: str
+    fingerprint: bytes
+    priority: int
+    depth: int
+    attempts: int
+    extras: bytes = b""
+    start: float = 0.0
+    latest: float = float("inf")
+
+
+class Leased(NamedTuple):
+    """The answer to `lease`.
+
+    *wait* is seconds until there may be more (0: ask again at once), None when only
+    other events (new links, settled requests) can bring more.
+    """
+
+    leases: list[Lease]
+    wait: float | None
+
+
+@dataclass
+class Outcome:
+    """How a lease ended, with what the page discovered.
+
+    *next* is the request that goes on in place of this one: required for a redirect
+    (same request, new URL), optional for a retry (other extras).  *busy* (429, 503)
+    pushes the whole domain back, by *retry_after* seconds or by doubling.  *status* and
+    *size* (bytes of the body) are counted for the crawl when the kind is done.
+    """
+
+    lease: Lease
+    kind: Kind
+    reason: str = ""
+    detail: str = ""
+    status: int = 0
+    size: int = 0
+    links: Sequence[Offer] = ()
+    next: Offer | None = None
+    busy: bool = False
+    retry_after: float = 0.0
+
+
+@dataclass(frozen=True)
+class CrawlStatus:
+    """The books of one crawl: accepted is the sum of the six columns after it."""
+
+    crawl: CrawlId
+    state: State
+    options: CrawlOptions
+    epoch: int
+    accepted: int
+    queued: int
+    delayed: int
+    leased: int
+    done: int
+    failed: int
+    dropped: int
+    duplicates: int
+    size: int
+    started: float
+    ended: float | None
+    reasons: Mapping[str, int]
+    statuses: Mapping[int, int]
+
+    @property
+    def outstanding(self) -> int:
+        return self.queued + self.delayed + self.leased
+
+    @property
+    def balanced(self) -> bool:
+        return self.accepted == self.outstanding + self.done + self.failed + self.dropped
+
+
+@dataclass(frozen=True)
+class DomainStatus:
+    """A domain with work; *opens* is when it may be asked next (None: now)."""
+
+    spiderid: str
+    domain: str
+    queued: int
+    leased: int
+    opens: float | None
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    worker: str
+    deadline: float
+    leased: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a URL is and why; what the tracker does not keep is None."""
+
+    state: Literal["unseen", "queued", "delayed", "leased", "done", "failed", "dropped"]
+    reason: str | None = None
+    attempts: int | None = None
+    depth: int | None = None
+    priority: int | None = None
+    worker: str | None = None
+    since: float | None = None
+    next_try: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A request that failed for good, as kept for `retry` and the summary."""
+
+    url: str
+    reason: str
+    detail: str
+    attempts: int
+
+
+class Event(NamedTuple):
+    """One entry of the outbox: *id* orders them, *body* is the JSON of design section 9."""
+
+    id: str
+    body: Mapping[str, Any]
+
+
+class Tracker(ABC):
+    """All operations are atomic; any may raise `Unavailable`, and may then be repeated."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    async def open(self) -> None: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def submit(
+        self,
+        crawl: CrawlId,
+        offers: Sequence[Offer],
+        options: CrawlOptions | None = None,
+        *,
+        entry: Entry = "seed",
+        source: Source | None = None,
+        hold: float = 0.0,
+    ) -> Submitted:
+        """Create the crawl or extend it; *options* None keeps what it has.
+
+        With *hold* seconds the crawl cannot finish until a submit with 0, or until the
+        hold runs out because its submitter died.  A finished crawl starts a new epoch
+        when something is queued; a stopped or expired one does so too.
+        """
+
+    @abstractmethod
+    async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
+        """Lend up to *limit* requests, best first, each domain within its throttle.
+
+        The first lease of a worker registers it.
+        """
+
+    @abstractmethod
+    async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        """End leases; False where a lease was no longer this worker's: nothing was done."""
+
+    @abstractmethod
+    async def renew(self, worker: str) -> bool:
+        """Let all leases of the worker run on; False when it was declared dead."""
+
+    @abstractmethod
+    async def leave(self, worker: str) -> int:
+        """Release every lease of the worker, and forget the worker."""
+
+    @abstractmethod
+    async def reclaim(self) -> int:
+        """Give leases of dead workers back to their queues; how many were given back."""
+
+    @abstractmethod
+    async def sweep(self) -> bool:
+        """One bounded step of background work; True when there is more to do.
+
+        Frees what stopped crawls left in queues, ends expired crawls and held ones whose
+        submitter died, forgets the seen-sets of crawls that ended long ago.
+        """
+
+    @abstractmethod
+    async def idle(self, timeout: float) -> None:
+        """Return when something may have become leasable, at the latest after *timeout*."""
+
+    @abstractmethod
+    async def stop(self, crawl: CrawlId) -> int:
+        """End the crawl; how many queued and delayed requests were dropped `stopped`."""
+
+    @abstractmethod
+    async def expire(self, crawl: CrawlId) -> int:
+        """End the crawl as `stop` does, with the state and reason `expired`."""
+
+    @abstractmethod
+    async def pause(self, crawl: CrawlId) -> bool: ...
+
+    @abstractmethod
+    async def resume(self, crawl: CrawlId) -> bool: ...
+
+    @abstractmethod
+    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
+        """Queue again what failed, all or by one *reason*; how many were queued."""
+
+    @abstractmethod
+    async def crawl(self, crawl: CrawlId) -> CrawlStatus | None: ...
+
+    @abstractmethod
+    async def crawls(self) -> list[CrawlId]: ...
+
+    @abstractmethod
+    async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
+        """Return domains with work, at most *limit*: ready ones by priority, then resting."""
+
+    @abstractmethod
+    async def workers(self) -> list[WorkerStatus]: ...
+
+    @abstractmethod
+    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]: ...
+
+    @abstractmethod
+    async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace: ...
+
+    @abstractmethod
+    async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
+        """Override the throttle of *domain*; 0 hits removes the override."""
+
+    @abstractmethod
+    async def block(self, domain: str, *, blocked: bool = True) -> None:
+        """Lease nothing of *domain* until it is unblocked; what is queued stays queued."""
+
+    @abstractmethod
+    async def defer(self, domain: str, delay: float) -> None:
+        """Lease nothing of *domain* for *delay* seconds."""
+
+    @abstractmethod
+    async def events(self, after: str = "", limit: int = 100) -> list[Event]:
+        """Return outbox entries behind *after*, oldest first."""

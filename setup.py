@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from setuptools import find_packages, setup
+
+#: Import package -> the folder that holds it.  The monitors join with their issues;
+#: their folders have a hyphen and cannot be imported themselves.
+ROOTS = {
+    "crawling": "crawler",
+}
+
+setup(
+    packages=[
+        package
+        for name, root in ROOTS.items()
+        for package in find_packages(root, include=[name, f"{name}.*"])
+    ],
+    package_dir={name: f"{root}/{name}" for name, root in ROOTS.items()},
+    package_data={
+        "": ["py.typed"],
+        "crawling.tracker": ["lua/*.lua", "*.sql"],
+    },
+)
