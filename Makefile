@@ -1,0 +1,63 @@
+# Everything a fresh machine needs is made by the targets themselves:
+#   make crawl URL=https://example.com     the first crawl
+#   make test                              all tests
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+#: The oldest Scrapy that is supported; its tests run in an environment of their own.
+OLDEST_SCRAPY := 2.14.0
+SAVE   ?= pages.tar.gz
+DEPTH  ?= 2
+
+.PHONY: help crawl test test-newest test-oldest lint bench soak clean redis
+
+help:
+	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
+	@echo "make test | lint | bench | soak | clean"
+
+crawl: $(VENV)/installed
+	@test -n "$(URL)" || { echo "make crawl: say which site: make crawl URL=https://example.com" >&2; exit 2; }
+	$(BIN)/fleet crawl $(URL) --depth $(DEPTH) --save $(SAVE) $(ARGS)
+
+test: test-newest test-oldest
+
+test-newest: $(VENV)/installed-test redis
+	$(BIN)/python -m pytest $(ARGS)
+
+test-oldest: $(VENV)-oldest/installed-test redis
+	$(VENV)-oldest/bin/python -m pytest tests/unit tests/integration/test_scheduler_cases.py
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-test redis
+	$(BIN)/python -m bench $(ARGS)
+
+soak: $(VENV)/installed-test redis
+	$(BIN)/python -m pytest tests/acceptance/test_kill.py --soak $(or $(MINUTES),10) $(ARGS)
+
+redis:
+	@tools/need-redis
+
+$(VENV)/installed: setup.py pyproject.toml
+	tools/make-venv "$(PYTHON)" $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable ".[test]"
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed-test
+	$(BIN)/pip install --quiet --editable ".[lint]"
+	@touch $@
+
+$(VENV)-oldest/installed-test: setup.py pyproject.toml
+	tools/make-venv "$(PYTHON)" $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --editable ".[test]" "scrapy==$(OLDEST_SCRAPY)"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV)-oldest build dist *.egg-info .tox .mypy_cache .ruff_cache .pytest_cache .hypothesis
