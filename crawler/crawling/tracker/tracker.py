@@ -231,6 +231,22 @@ class CrawlStatus:
     def balanced(self) -> bool:
         return self.accepted == self.outstanding + self.done + self.failed + self.dropped
 
+    def totals(self) -> dict[str, Any]:
+        """Return the counts by outcome as JSON, as summaries and events have them."""
+        return {
+            **self.crawl._asdict(),
+            "state": self.state,
+            "accepted": self.accepted,
+            "done": self.done,
+            "failed": self.failed,
+            "dropped": self.dropped,
+            "duplicates": self.duplicates,
+            "reasons": dict(self.reasons),
+            "statuses": {str(status): count for status, count in self.statuses.items()},
+            "bytes": self.size,
+            "epoch": self.epoch,
+        }
+
 
 @dataclass(frozen=True)
 class DomainStatus:

@@ -1,0 +1,254 @@
+"""One crawl from Python or the command line: seeds in, pages saved, a summary out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from scrapy.crawler import AsyncCrawlerProcess
+from scrapy.settings import Settings
+from scrapy.utils.misc import load_object
+
+from crawling.exceptions import ConfigError, RequestError, Unavailable
+from crawling.links import LinkRules
+from crawling.service.config import tracker_config
+from crawling.spiders.id_spider import IdSpider
+from crawling.spiders.link_spider import LinkSpider
+from crawling.spiders.simple_spider import SimpleSpider
+from crawling.spiders.wandering_spider import WanderingSpider
+from crawling.tracker.connect import close_tracker, open_tracker
+from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
+from crawling.tracker.urls import check_url, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+
+    from scrapy import Spider
+
+    from crawling.messages.page import Page
+    from crawling.tracker.tracker import CrawlStatus, Entry, Failure, Tracker
+
+logger = logging.getLogger(__name__)
+
+SPIDERS: dict[str, type[Spider]] = {
+    spider.name: spider for spider in (LinkSpider, WanderingSpider, SimpleSpider, IdSpider)
+}
+#: Requests per submit: one round trip and one short transaction.
+BATCH = 1000
+#: Seconds that a bulk submit keeps the crawl open between two batches.
+HOLD = 60.0
+#: Seconds between two tries of a submit while the tracker is away.
+RETRY_PAUSE = 1.0
+
+_ran: list[CrawlId] = []
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a crawl.
+
+    *state* is `interrupted` when the process was stopped before the crawl's end.
+    *fetched_seeds* says whether any seed (or, without seeds, anything at all) was done.
+    """
+
+    state: str
+    status: CrawlStatus
+    elapsed: float
+    failures: Sequence[Failure] = ()
+    fetched_seeds: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the object that `fleet crawl --json` ends with."""
+        return {
+            "action": "finished",
+            **self.status.totals(),
+            "state": self.state,
+            "elapsed": round(self.elapsed, 3),
+            "server_time": int(time.time()),
+        }
+
+
+@dataclass
+class CrawlManager:
+    """Runs one crawl in this process, alone or together with other workers.
+
+    *spider* is link, wandering, simple, id, `module:Class` or a class; *savers* are
+    targets (`dir/`, `x.tar.gz`, `x.warc.gz`, `x.jsonl`, `-`, `redis://…`); *file_name* is
+    a name scheme or a callable.  A process can run one crawl: Twisted's reactor cannot be
+    started again.
+    """
+
+    spider: str | type[Spider] = "link"
+    tracker: str = "sqlite://"
+    savers: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: CrawlOptions = field(default_factory=CrawlOptions)
+    crawlid: str = "crawl"
+    appid: str = "fleet"
+    priority: int = 1
+    file_name: str | Callable[[Page], str] | None = None
+    #: Called with the tracker and the crawl while the crawl runs, until cancelled.
+    watch: Callable[[Tracker, CrawlId], Coroutine[Any, Any, None]] | None = None
+
+    def __post_init__(self) -> None:
+        self._spidercls = find_spider(self.spider)
+        self._settings = self._make_settings()
+        self.crawl_id = CrawlId(self._spidercls.name, self.appid, self.crawlid)
+        self._allow_private = self._settings.getbool("ALLOW_PRIVATE_ADDRESSES")
+        LinkRules(self.options, self._settings)
+
+    def run(
+        self,
+        known: Iterable[str] = (),
+        explored: Iterable[str] = (),
+        *,
+        seeds: Sequence[str] = (),
+    ) -> Summary:
+        """Crawl until nothing is outstanding, or until interrupted.
+
+        *known* and *explored* may be generators of millions: *explored* URLs are never
+        fetched, *known* ones are fetched once.  *seeds* are fetched unless an earlier run
+        of the same crawl has fetched them; one that failed then is tried again.  For the
+        ID spider all three are IDs.
+        """
+        if _ran:
+            raise ConfigError("CrawlManager", "a process can run one crawl, this is the second")
+        _ran.append(self.crawl_id)
+        process = AsyncCrawlerProcess(self._settings, install_root_handler=True)
+        loop = asyncio.get_event_loop()
+        tracker = loop.run_until_complete(
+            open_tracker(self.tracker, tracker_config(self._settings))
+        )
+        started, rest = time.monotonic(), iter(known)
+        try:
+            loop.run_until_complete(self._begin(tracker, seeds, rest, explored))
+            self._crawl(process, loop, tracker, rest)
+            return loop.run_until_complete(self._summary(tracker, seeds, started))
+        finally:
+            loop.run_until_complete(close_tracker(self.tracker))
+
+    def _crawl(
+        self,
+        process: AsyncCrawlerProcess,
+        loop: asyncio.AbstractEventLoop,
+        tracker: Tracker,
+        known: Iterator[str],
+    ) -> None:
+        tasks = [loop.create_task(self._feed(tracker, known))]
+        if self.watch is not None:
+            tasks.append(loop.create_task(self.watch(tracker, self.crawl_id)))
+        crawling = process.crawl(self._spidercls)
+        process.start()
+        if crawling.done():
+            crawling.result()
+        # A second Ctrl-C stops the reactor in the middle of the crawl.
+        loop.run_until_complete(_cancel([crawling, *tasks]))
+
+    async def _begin(
+        self,
+        tracker: Tracker,
+        seeds: Sequence[str],
+        known: Iterator[str],
+        explored: Iterable[str],
+    ) -> None:
+        """Record what is explored, then queue the seeds and the first of the known."""
+        await tracker.submit(self.crawl_id, (), self.options, entry="known", hold=HOLD)
+        for batch in batches(explored):
+            await self._submit(tracker, batch, "explored")
+        due = [url for url in seeds if await self._is_due(tracker, url)]
+        await self._submit(tracker, due, "seed")
+        await self._submit(tracker, list(islice(known, BATCH)), "known")
+
+    async def _feed(self, tracker: Tracker, known: Iterator[str]) -> None:
+        for batch in batches(known):
+            await self._submit(tracker, batch, "known")
+        await self._submit(tracker, [], "known", hold=0.0)
+
+    async def _submit(
+        self, tracker: Tracker, entries: Sequence[str], entry: Entry, hold: float = HOLD
+    ) -> None:
+        offers = [self._offer(self._url(text)) for text in entries]
+        while True:
+            try:
+                await tracker.submit(self.crawl_id, offers, entry=entry, hold=hold)
+            except Unavailable:
+                logger.warning("Tracker unavailable", extra={"action": "submit"}, exc_info=True)
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                return
+
+    async def _is_due(self, tracker: Tracker, seed: str) -> bool:
+        trace = await tracker.trace(self.crawl_id, fingerprint(self._url(seed)))
+        return trace.state in {"unseen", "failed", "dropped"}
+
+    def _offer(self, url: str) -> Offer:
+        """Return the offer of a seed; one that can never be fetched is dropped by its rule."""
+        try:
+            domain, rule = check_url(url), ""
+        except RequestError as error:
+            domain, rule = "", error.reason
+        return Offer(url, domain, fingerprint(url), self.priority, 0, rule=rule)
+
+    def _url(self, entry: str) -> str:
+        if issubclass(self._spidercls, IdSpider):
+            return IdSpider.seed_url(entry, self.options.shared.get("download_url_fmt"))
+        return entry
+
+    async def _summary(self, tracker: Tracker, seeds: Sequence[str], started: float) -> Summary:
+        status = await tracker.crawl(self.crawl_id)
+        assert status is not None
+        traces = [
+            await tracker.trace(self.crawl_id, fingerprint(self._url(seed))) for seed in seeds
+        ]
+        return Summary(
+            state="interrupted" if status.state in {"running", "paused"} else status.state,
+            status=status,
+            elapsed=time.monotonic() - started,
+            failures=await tracker.failures(self.crawl_id),
+            fetched_seeds=any(trace.state == "done" for trace in traces)
+            if traces
+            else status.done > 0,
+        )
+
+    def _make_settings(self) -> Settings:
+        settings = Settings()
+        settings.setmodule("crawling.settings", priority="project")
+        for name, value in self.settings.items():
+            settings.set(name, value, priority="cmdline")
+        settings.set("TRACKER", self.tracker, priority="cmdline")
+        settings.set("SAVERS", list(self.savers), priority="cmdline")
+        if self.file_name is not None:
+            settings.set("FILE_NAME", self.file_name, priority="cmdline")
+        return settings
+
+
+def find_spider(spider: str | type[Spider]) -> type[Spider]:
+    """Return the spider class for a short name, a `module:Class`, or the class itself."""
+    if not isinstance(spider, str):
+        return spider
+    if spider in SPIDERS:
+        return SPIDERS[spider]
+    try:
+        found: type[Spider] = load_object(spider.replace(":", "."))
+    except (ImportError, NameError, ValueError) as error:
+        names = ", ".join(SPIDERS)
+        raise ConfigError(
+            "--spider", f"must be {names} or module:Class, not {spider!r} ({error})"
+        ) from error
+    return found
+
+
+def batches(entries: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
+    entries = iter(entries)
+    for first in entries:
+        yield list(chain([first], islice(entries, size - 1)))
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,114 @@
+"""Crawls as text, for people: summaries, status, traces."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from crawling.tracker.tracker import FAILED_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crawling.manager import Summary
+    from crawling.tracker.tracker import CrawlStatus, Trace
+
+#: Failed requests that a summary names.
+SHOWN_FAILURES = 10
+
+
+def printable(text: str) -> str:
+    """Return *text* with control characters escaped: a URL must not steer the terminal."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def size_text(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def summary_text(summary: Summary, savers: Sequence[str]) -> str:
+    status = summary.status
+    rate = status.done / summary.elapsed if summary.elapsed else 0.0
+    lines = [
+        (
+            f"Crawl {printable(status.crawl.crawlid)} {summary.state} "
+            f"after {summary.elapsed:.1f} s: {status.done} pages "
+            f"({size_text(status.size)}, {rate:.1f} pages/s)"
+        ),
+        *ledger_lines(status),
+    ]
+    if savers:
+        lines.append(f"  saved to   {', '.join(map(printable, savers))}")
+    shown = summary.failures[:SHOWN_FAILURES]
+    lines += [
+        f"  failed     {printable(failure.url)}: {failure.reason}"
+        + (f" ({printable(failure.detail)})" if failure.detail else "")
+        for failure in shown
+    ]
+    if status.failed > len(shown):
+        lines.append(f"  … and {status.failed - len(shown)} more failed")
+    return "\n".join(lines)
+
+
+def ledger_lines(status: CrawlStatus) -> list[str]:
+    """Return the books of a crawl, a line a column."""
+    failed = {r: n for r, n in status.reasons.items() if _is_failure(r)}
+    dropped = {r: n for r, n in status.reasons.items() if not _is_failure(r)}
+    lines = [
+        f"  accepted   {status.accepted}",
+        f"  done       {status.done}{_counts(status.statuses)}",
+        f"  failed     {status.failed}{_counts(failed)}",
+        f"  dropped    {status.dropped}{_counts(dropped)}",
+    ]
+    if status.outstanding:
+        lines.append(
+            f"  to do      {status.queued} queued, {status.delayed} delayed, "
+            f"{status.leased} in flight"
+        )
+    if status.duplicates:
+        lines.append(f"  duplicates {status.duplicates} (links met again, not accepted)")
+    return lines
+
+
+def status_text(status: CrawlStatus) -> str:
+    seconds = (status.ended or time.time()) - status.started
+    crawl = status.crawl
+    head = (
+        f"{printable(crawl.crawlid)}  {status.state}  "
+        f"spider {printable(crawl.spiderid)}, app {printable(crawl.appid)}, "
+        f"epoch {status.epoch}, {seconds:.0f} s, {size_text(status.size)}"
+    )
+    return "\n".join([head, *ledger_lines(status)])
+
+
+def trace_text(url: str, trace: Trace) -> str:
+    """Return one line, with the words of the JSON form."""
+    words = [printable(url), trace.state]
+    if trace.reason:
+        words.append(trace.reason)
+    for name in ("attempts", "depth", "priority", "worker"):
+        value = getattr(trace, name)
+        if value is not None:
+            words.append(f"{name} {value}")
+    for name, moment in (("since", trace.since), ("next_try", trace.next_try)):
+        if moment is not None:
+            words.append(f"{name} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(moment))}")
+    return "  ".join(words)
+
+
+def _is_failure(reason: str) -> bool:
+    return reason in FAILED_REASONS or reason.startswith("http_")
+
+
+def _counts(counts: Mapping[str, int] | Mapping[int, int]) -> str:
+    if not counts:
+        return ""
+    shown = sorted(counts.items(), key=lambda pair: -pair[1])
+    return "  (" + ", ".join(f"{name}: {n}" for name, n in shown) + ")"
