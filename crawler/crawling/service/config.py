@@ -15,7 +15,7 @@ from crawling.service.options import ALIASES, OPTIONS, RETIRED
 from crawling.tracker.tracker import TrackerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
 
 #: Where local settings may be: beside `settings.py` as in Scrapy Cluster, or anywhere
@@ -49,6 +49,25 @@ def read(settings: Settings, name: str) -> Any:
     if value is None and name not in settings:
         raise ConfigError(name, "is not set: use crawling.settings, or the add-on's line")
     return typed(name, value)
+
+
+def typed_settings(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the settings that `-s NAME=VALUE` options name."""
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError("-s", f"must be NAME=VALUE, not {pair!r}")
+        settings[ALIASES.get(name, name)] = typed(name, value)
+    return settings
+
+
+def load_settings(pairs: Iterable[str] = ()) -> dict[str, Any]:
+    """Return all settings where Scrapy is not loaded; TRACKER is always a URL."""
+    defaults = import_module("crawling.settings")
+    settings = {name: value for name, value in vars(defaults).items() if name.isupper()}
+    settings |= typed_settings(pairs)
+    return {**settings, "TRACKER": tracker_url(settings)}
 
 
 def validate(settings: Settings) -> None:
