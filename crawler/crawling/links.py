@@ -1,0 +1,170 @@
+"""Links on their way from a page to the tracker: one batch, judged in one pass."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import re2
+
+from crawling.exceptions import ConfigError, RequestError
+from crawling.service.addresses import is_private
+from crawling.tracker.tracker import Offer
+from crawling.tracker.urls import MAX_URL_LENGTH, ascii_host, fingerprint, host_domain, host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from crawling.tracker.tracker import CrawlOptions, Lease
+
+#: How much less urgent a discovered link is than the page it stands on.
+PRIORITY_STEP = 10
+#: Origins (`https://host:port`) whose verdict is remembered, per crawl.
+ORIGINS = 20_000
+
+# A name or an IP address: no scheme, port, path or wildcard.
+_DOMAIN = re.compile(r"[a-z0-9_\-]+(?:\.[a-z0-9_\-]+)*|[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*")
+
+
+class LinkBatch:
+    """The links of one page: absolute URLs, unfiltered, in place of a Request for each."""
+
+    __slots__ = ("urls",)
+
+    def __init__(self, urls: Iterable[str]) -> None:
+        self.urls = tuple(urls)
+
+    def __repr__(self) -> str:
+        return f"<LinkBatch of {len(self.urls)}>"
+
+
+class LinkRules:
+    """Which links a crawl follows, compiled once from its options and the settings.
+
+    Raises `ConfigError` for a pattern or domain that makes no sense.  Extensions are
+    denied only where the crawl lists some: images and PDFs are pages like others.
+    """
+
+    def __init__(self, options: CrawlOptions, settings: Mapping[str, Any]) -> None:
+        shared = options.shared
+        self._private_allowed = bool(settings.get("ALLOW_PRIVATE_ADDRESSES"))
+        self._domains = tuple(_domain(text) for text in _listed(shared, "allowed_domains"))
+        self._subdomains = tuple(f".{domain}" for domain in self._domains)
+        self._extensions = tuple(
+            f".{text.removeprefix('.').lower()}" for text in _listed(shared, "deny_extensions")
+        )
+        self._allow = _union(shared, "allow_regex")
+        self._deny = _union(shared, "deny_regex")
+        self._origin = lru_cache(maxsize=ORIGINS)(self._judge_origin)
+        for option in ("link_regex", "id_regex"):
+            if shared.get(option):
+                compile_regex(option, shared[option])
+
+    def offers(self, urls: Iterable[str], lease: Lease) -> list[Offer]:
+        """Return one offer for each distinct page among *urls*, found on the leased one."""
+        priority, depth = lease.priority - PRIORITY_STEP, lease.depth + 1
+        offers: dict[bytes, Offer] = {}
+        for url in urls:
+            domain, rule = self._judge(url)
+            try:
+                seen_as = fingerprint(url)
+            except ValueError:
+                rule, seen_as = rule or "scheme", _digest(url)
+            if seen_as not in offers:
+                # What is only recorded needs no more of a URL than what is fetched.
+                kept = url[:MAX_URL_LENGTH] if rule else url
+                offers[seen_as] = Offer(kept, domain, seen_as, priority, depth, b"", rule)
+        return list(offers.values())
+
+    def rule(self, url: str) -> str:
+        """Return the reason for which *url* is not followed, "" when it is."""
+        return self._judge(url)[1]
+
+    def redirect_rule(self, url: str) -> str:
+        """Return the same for the target of a redirect, which no regex or extension stops."""
+        return self._judge_place(url)[1]
+
+    def _judge(self, url: str) -> tuple[str, str]:
+        domain, rule = self._judge_place(url)
+        if rule:
+            return domain, rule
+        if self._extensions and _file_name(url).endswith(self._extensions):
+            return domain, "extension"
+        if self._allow or self._deny:
+            text = url.encode("utf-8", "replace")
+            if self._deny and self._deny.search(text):
+                return domain, "deny"
+            if self._allow and not self._allow.search(text):
+                return domain, "deny"
+        return domain, ""
+
+    def _judge_place(self, url: str) -> tuple[str, str]:
+        if len(url) > MAX_URL_LENGTH:
+            domain, rule = self._judge_origin(url)
+            return domain, "scheme" if rule == "scheme" else "url_too_long"
+        return self._origin("/".join(url.split("/", 3)[:3]))
+
+    def _judge_origin(self, url: str) -> tuple[str, str]:
+        try:
+            host = host_of(url)
+        except RequestError as error:
+            return "", error.reason
+        if not self._private_allowed and is_private(host):
+            return host_domain(host), "private_address"
+        return host_domain(host), "" if self._is_allowed(ascii_host(host)) else "offsite"
+
+    def _is_allowed(self, host: str) -> bool:
+        return not self._domains or host in self._domains or host.endswith(self._subdomains)
+
+
+def compile_regex(option: str, pattern: str) -> Any:
+    """Return *pattern* compiled by re2, for bytes; its time is linear whatever it says."""
+    quiet = re2.Options()
+    quiet.log_errors = False
+    try:
+        return re2.compile(pattern.encode("utf-8"), quiet)
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0]
+        said = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else error
+        raise ConfigError(option, f"cannot use the pattern {pattern!r}: {said}") from error
+
+
+def _union(shared: Mapping[str, Any], option: str) -> Any:
+    """Return one pattern for the option's many, None for none: each is tried in one pass."""
+    patterns = _listed(shared, option)
+    for pattern in patterns:
+        compile_regex(option, pattern)
+    if not patterns:
+        return None
+    return compile_regex(option, "|".join(f"(?:{pattern})" for pattern in patterns))
+
+
+def _listed(shared: Mapping[str, Any], option: str) -> list[str]:
+    value = shared.get(option)
+    texts = [value] if isinstance(value, str) else list(value or ())
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise ConfigError(option, f"must be a list of texts, not {value!r}")
+    return texts
+
+
+def _domain(text: str) -> str:
+    """Return an allowed domain as hosts are compared to it."""
+    domain = ascii_host(text.strip().removeprefix("."))
+    if not _DOMAIN.fullmatch(domain):
+        raise ConfigError(
+            "allowed_domains", f"must be domains such as example.com, not {text!r}"
+        )
+    return domain
+
+
+def _file_name(url: str) -> str:
+    """Return the last segment of the path, without parameters, in lower case."""
+    parts = url.partition("#")[0].partition("?")[0].split("/", 3)
+    return parts[3].rpartition("/")[2].partition(";")[0].lower() if len(parts) > 3 else ""
+
+
+def _digest(url: str) -> bytes:
+    return blake2b(url.encode("utf-8", "surrogatepass"), digest_size=8).digest()
