@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import re2
 
 from crawling.exceptions import ConfigError, RequestError
 from crawling.service.addresses import is_private
+from crawling.service.config import typed
 from crawling.tracker.tracker import Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, ascii_host, fingerprint, host_domain, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from crawling.service.config import Settings
     from crawling.tracker.tracker import CrawlOptions, Lease
 
 #: How much less urgent a discovered link is than the page it stands on.
 PRIORITY_STEP = 10
+#: Links of one page; what is beyond them is not looked at.
+MAX_LINKS = 100_000
 #: Origins (`https://host:port`) whose verdict is remembered, per crawl.
 ORIGINS = 20_000
 
@@ -47,9 +52,12 @@ class LinkRules:
     denied only where the crawl lists some: images and PDFs are pages like others.
     """
 
-    def __init__(self, options: CrawlOptions, settings: Mapping[str, Any]) -> None:
+    def __init__(self, options: CrawlOptions, settings: Settings) -> None:
         shared = options.shared
-        self._private_allowed = bool(settings.get("ALLOW_PRIVATE_ADDRESSES"))
+        private = settings.get("ALLOW_PRIVATE_ADDRESSES")
+        self._private_allowed = private is not None and typed(
+            "ALLOW_PRIVATE_ADDRESSES", private
+        )
         self._domains = tuple(_domain(text) for text in _listed(shared, "allowed_domains"))
         self._subdomains = tuple(f".{domain}" for domain in self._domains)
         self._extensions = tuple(
@@ -119,6 +127,7 @@ class LinkRules:
         return not self._domains or host in self._domains or host.endswith(self._subdomains)
 
 
+@lru_cache(maxsize=1000)
 def compile_regex(option: str, pattern: str) -> Any:
     """Return *pattern* compiled by re2, for bytes; its time is linear whatever it says."""
     quiet = re2.Options()
@@ -129,6 +138,14 @@ def compile_regex(option: str, pattern: str) -> Any:
         reason = error.args[0]
         said = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else error
         raise ConfigError(option, f"cannot use the pattern {pattern!r}: {said}") from error
+
+
+def find_all(pattern: Any, text: str) -> Iterator[str]:
+    """Yield what the first group of *pattern* matched, or all of it where it has none."""
+    group = min(pattern.groups, 1)
+    for match in islice(pattern.finditer(text.encode("utf-8", "replace")), MAX_LINKS):
+        if match[group]:
+            yield match[group].decode("utf-8", "replace")
 
 
 def _union(shared: Mapping[str, Any], option: str) -> Any:

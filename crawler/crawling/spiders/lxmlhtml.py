@@ -16,6 +16,8 @@ from lxml import etree
 from scrapy.http import HtmlResponse, TextResponse, XmlResponse
 from w3lib.url import safe_url_string
 
+from crawling.links import MAX_LINKS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Links of one page; the rest of a longer page is not read.
-MAX_LINKS = 100_000
 #: Characters of one page that are parsed: a tree takes some 20 times the memory.
 MAX_MARKUP = 10_000_000
 #: Characters of a link's text that are kept, and tags inside the link that are visited:
@@ -90,8 +90,10 @@ def extract_links(response: Response) -> dict[str, str]:
     return links
 
 
-def text_of(response: TextResponse) -> str:
-    """Return the body as text, also where the declared encoding is none for text."""
+def text_of(response: Response) -> str:
+    """Return the body as text, also where the declared encoding is none; "" for an image."""
+    if not isinstance(response, TextResponse):
+        return ""
     try:
         return response.text
     except (LookupError, UnicodeError):
