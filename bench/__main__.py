@@ -1,0 +1,89 @@
+"""`python -m bench [crawl] [frontier] [ingest]`: measure, and print the figures.
+
+With `--save` they also go to docs/reference/benchmarks.md, which is made from
+benchmarks.json beside it, where the latest run of each is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from bench import crawl, frontier, ingest
+from bench.peers import ROOT, SCRAPY_REDIS
+from bench.processes import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DATA = ROOT / "docs" / "reference" / "benchmarks.json"
+TABLES = {"crawl": crawl.tables, "frontier": frontier.tables, "ingest": ingest.tables}
+INTRODUCTION = """\
+# Benchmarks
+
+Made by `make bench ARGS=--save`; not written by hand.
+The site has 15 kB a page and 50 links, on 100 loopback hosts, with no throttle and no robots.txt.
+The crawler has one core, the site and Redis share the other.
+Both sides of a comparison ran by turns; compare medians, and trust no difference under 15 %.
+"""
+
+
+def main() -> None:
+    options = make_parser().parse_args()
+    measures: dict[str, Callable[[], dict[str, Any]]] = {
+        "crawl": lambda: crawl.measure(options.rounds, options.seconds),
+        "frontier": lambda: frontier.measure(options.rounds),
+        "ingest": ingest.measure,
+    }
+    results = {}
+    for name in options.names or measures:
+        results[name] = {**circumstances(), **measures[name]()}
+        print("\n" + section(name, results[name]) + "\n")
+    if options.json:
+        print(json.dumps(results))
+    if options.save:
+        save(results)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each crawl")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON, too")
+    parser.add_argument("--save", action="store_true", help=f"write {DATA.name} and its page")
+    return parser
+
+
+def circumstances() -> dict[str, str]:
+    return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "machine": machine(),
+        "versions": f"Python {platform.python_version()}, Scrapy {version('scrapy')}, "
+        f"scrapy-redis {SCRAPY_REDIS}",
+    }
+
+
+def section(name: str, result: dict[str, Any]) -> str:
+    tables = "\n\n".join(table.markdown() for table in TABLES[name](result))
+    return f"{tables}\n\n{result['date']}, {result['machine']}, {result['versions']}."
+
+
+def save(results: dict[str, Any]) -> None:
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    known = json.loads(DATA.read_text()) if DATA.exists() else {}
+    known |= results
+    DATA.write_text(json.dumps(known, indent=1) + "\n")
+    page = [
+        INTRODUCTION,
+        *(section(name, known[name]) + "\n" for name in TABLES if name in known),
+    ]
+    DATA.with_suffix(".md").write_text("\n".join(page))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Pages a second, and CPU a page: ours and the peers, by turns, on the same site."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bench.peers import PAIRS, PEERS, ROOT, Peer, Race, install
+from bench.processes import CRAWLER_CORE, SERVER_CORE, cpu_seconds, peak_rss, pin_redis, running
+from bench.report import Table, median, spread
+from bench.site import bench_site
+from tests.servers.redis_server import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Pages before the clock starts: imports, connections and the first links are over.
+WARM_UP = 300
+#: Seconds that the warm-up may take.
+PATIENCE = 90.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One contestant's run: pages a second, and milliseconds of CPU a page."""
+
+    pages: float
+    crawler: float
+    redis: float
+    site: float
+    rss: int
+
+
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    install()
+    runs: dict[str, list[Run]] = {name: [] for name in PEERS}
+    for _ in range(rounds):
+        for name, peer in PEERS.items():
+            runs[name].append(_run(peer, seconds))
+            print(f"{name}: {runs[name][-1].pages:.0f} pages/s", flush=True)
+    return {
+        "rounds": rounds,
+        "seconds": seconds,
+        "runs": {name: [asdict(run) for run in some] for name, some in runs.items()},
+    }
+
+
+def _run(peer: Peer, seconds: float) -> Run:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        site = stack.enter_context(bench_site(SERVER_CORE))
+        url = stack.enter_context(redis_server(folder)) if peer.on_redis else ""
+        redis_pid = pin_redis(url, SERVER_CORE) if url else None
+        race = Race(site.start, folder, url)
+        crawler = stack.enter_context(
+            running(
+                peer.command(race),
+                core=CRAWLER_CORE,
+                cwd=folder,
+                env={"PYTHONPATH": f"{ROOT}/crawler:{ROOT}"},
+            )
+        )
+        _wait_for_pages(site.served, peer.name)
+        pids = [crawler.pid, redis_pid, site.pid]
+        before, began, cpu = site.served(), time.monotonic(), _cpu(pids)
+        time.sleep(seconds)
+        pages = site.served() - before
+        took = time.monotonic() - began
+        ours, redis, served = (
+            1000 * (b - a) / pages for a, b in zip(cpu, _cpu(pids), strict=True)
+        )
+        return Run(pages / took, ours, redis, served, peak_rss(crawler.pid))
+
+
+def _wait_for_pages(served: Callable[[], int], name: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while served() < WARM_UP:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name}: {served()} pages in {PATIENCE:.0f} s")
+        time.sleep(0.05)
+
+
+def _cpu(pids: list[int | None]) -> list[float]:
+    return [0.0 if pid is None else cpu_seconds(pid) for pid in pids]
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    runs = result["runs"]
+    title = (
+        f"Crawling ({result['rounds']} rounds by turns, {result['seconds']:g} s each; "
+        "min / median / max)"
+    )
+    head = ["", "pages/s", "CPU ms a page", "Redis ms", "site ms", "peak MB"]
+    rows = [
+        [
+            name,
+            spread([run["pages"] for run in some], "0f"),
+            spread([run["crawler"] for run in some], "2f"),
+            spread([run["redis"] for run in some], "2f"),
+            spread([run["site"] for run in some], "2f"),
+            f"{max(run['rss'] for run in some) / 1e6:.0f}",
+        ]
+        for name, some in runs.items()
+    ]
+    return [Table(title, head, rows), _comparison(runs)]
+
+
+def _comparison(runs: dict[str, Any]) -> Table:
+    rows = []
+    for ours, theirs, target in PAIRS:
+        by_rate = _middle(runs[ours], "pages") / _middle(runs[theirs], "pages")
+        by_cpu = _middle(runs[theirs], "crawler") / _middle(runs[ours], "crawler")
+        rows.append(
+            [f"{ours} : {theirs}", f"{by_rate:.2f}", f"{by_cpu:.2f}", f"at least {target:g}"]
+        )
+    return Table("How many times faster", ["", "pages/s", "pages/s of CPU", "promised"], rows)
+
+
+def _middle(runs: list[dict[str, float]], column: str) -> float:
+    return median([run[column] for run in runs])

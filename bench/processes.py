@@ -1,0 +1,110 @@
+"""Processes under measurement: pinned to a core, and read from /proc with their children."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from redis import Redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+TICKS = os.sysconf("SC_CLK_TCK")
+#: Seconds that a process has to end when it is asked to.
+PATIENCE = 10.0
+_cores = sorted(os.sched_getaffinity(0))
+#: The crawler has a core of its own where there are two; all servers share the other.
+CRAWLER_CORE, SERVER_CORE = _cores[0], _cores[-1]
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    *,
+    core: int,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    stdout: int | IO[Any] = subprocess.DEVNULL,
+    stderr: int | IO[Any] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run *command* on one core; it is ended when the block is left."""
+    with subprocess.Popen(
+        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
+    ) as process:
+        pin(process.pid, core)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def pin(pid: int, core: int) -> None:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {core})
+
+
+def pin_redis(url: str, core: int) -> int:
+    """Pin the Redis at *url*; return its process id."""
+    with Redis.from_url(url) as client:
+        pid = int(client.info("server")["process_id"])
+    pin(pid, core)
+    return pid
+
+
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keep this process on one core for a while."""
+    cores = os.sched_getaffinity(0)
+    pin(os.getpid(), core)
+    try:
+        yield
+    finally:
+        for task in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(task.name), cores)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of a process and of its children, living and dead."""
+    return sum(_own_cpu(member) for member in _tree(pid))
+
+
+def peak_rss(pid: int) -> int:
+    """Return the most memory that a process has had, in bytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def machine() -> str:
+    """Return what the figures were measured on, in one line."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {len(_cores)} cores, {platform.system()} {platform.release()}"
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            yield from _tree(int(child))
+
+
+def _own_cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / TICKS

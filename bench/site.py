@@ -1,0 +1,92 @@
+"""The site of the benchmark: pages of 15 KB with 50 links, on 100 loopback hosts.
+
+No page is kept ready and none is logged, so that serving one costs a tenth of a
+millisecond: the site must never be what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from bench.processes import running
+from tests.servers.site_pages import Reply
+from tests.servers.site_server import bind, serve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.site_pages import Visit
+
+ROOT = Path(__file__).parents[1]
+HOSTS, PAGES, LINKS, SIZE = 100, 200_000, 50, 15_000
+#: Asked by the benchmark: how many pages were served.
+COUNT = "/count"
+
+
+class BenchSite:
+    def __init__(self, port: int) -> None:
+        self.hosts = [f"127.3.0.{number + 1}" for number in range(HOSTS)]
+        self.served = 0
+        self._anchors = [
+            f'<li><a href="http://{self.hosts[page % HOSTS]}:{port}/page/{page}">page {page}'
+            "</a></li>\n".encode()
+            for page in range(PAGES)
+        ]
+        words = b"<p>lorem ipsum dolor sit amet, consectetur adipiscing elit</p>\n"
+        self._text = words * ((SIZE - LINKS * len(self._anchors[-1])) // len(words))
+
+    def reply(self, visit: Visit) -> Reply:
+        if visit.path == COUNT:
+            return Reply(200, str(self.served).encode())
+        if not visit.path.startswith("/page/"):
+            return Reply(404)
+        self.served += 1
+        return Reply(200, self._page(int(visit.path.removeprefix("/page/"))))
+
+    def _page(self, page: int) -> bytes:
+        """Return a page whose links lead everywhere, the same at every visit."""
+        first, step = page * 7919, page * 104_729 + 1
+        anchors = [self._anchors[(first + step * i) % PAGES] for i in range(LINKS)]
+        head = b"<!doctype html><html><head><title>A page</title></head><body><ul>\n"
+        return b"".join([head, *anchors, b"</ul>\n", self._text, b"</body></html>\n"])
+
+
+class RunningSite:
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
+        self._url = f"http://127.3.0.1:{port}"
+        self.start = f"{self._url}/page/1"
+
+    def served(self) -> int:
+        with urlopen(self._url + COUNT) as response:
+            return int(response.read())
+
+
+@contextmanager
+def bench_site(core: int) -> Iterator[RunningSite]:
+    command = [sys.executable, "-m", "bench.site"]
+    with running(command, core=core, cwd=ROOT, stdout=PIPE) as process:
+        assert process.stdout is not None
+        yield RunningSite(process.pid, json.loads(process.stdout.readline())["port"])
+
+
+async def main(port: int) -> None:
+    sockets = bind([f"127.3.0.{number + 1}" for number in range(HOSTS)], port)
+    port = sockets[0].getsockname()[1]
+    serving = asyncio.create_task(serve(BenchSite(port), sockets, None))
+    print(json.dumps({"port": port}), flush=True)
+    await serving
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=0)
+    asyncio.run(main(options.parse_args().port))
