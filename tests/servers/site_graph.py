@@ -43,8 +43,11 @@ SPECIAL_PAGES = {
     "based": (5, 200),
 }
 FAILING = {"broken": (6, "http_500"), "reset": (5, "reset"), "truncated": (4, "truncated")}
+#: What a browser does not take for a document.
+NO_LINKS = ("mailto:somebody@example.com", "javascript:void(0)", "tel:+1-555")
 #: Kinds that are HTML, so that other pages can hang from them.
 HTML = frozenset({"page", "flaky", "limited", "slow", "malformed", "latin1", "big", "based"})
+ENDINGS = {"image": ".png", "pdf": ".pdf"}
 #: Redirects: to a page of their own, back to where they were linked, to a neighbour.
 MOVED, BACK, BESIDE = 30, 12, 6
 
@@ -164,6 +167,7 @@ class SiteGraph:
             self.url(0, "/long/" + "x" * 3000),
             "file:///etc/passwd",
             f"ftp://{self.hosts[0]}/pub",
+            *NO_LINKS,
         ]
         for url in refused:
             self._any_page().links.append(url)
@@ -182,8 +186,9 @@ def walk(site: SiteGraph, pick: Callable[[list[str]], str]) -> dict[str, Expecte
         url = pick(waiting)
         results[url] = _outcome(site, url, seen)
         if results[url].state == "done":
-            found = site.resources[results[url].final].links
-            waiting += [link for link in dict.fromkeys(found) if link not in seen]
+            links = site.resources[results[url].final].links
+            found = [link for link in dict.fromkeys(links) if link not in NO_LINKS]
+            waiting += [link for link in found if link not in seen]
             seen.update(found)
     return results
 
@@ -227,7 +232,7 @@ def _path(kind: str, index: int) -> str:
         return f"/list?a={index}&b=2"
     if kind == "page" and index % 31 == 0:
         return f"/caf%C3%A9/{index}"
-    return f"/{kind}/{index}"
+    return f"/{kind}/{index}{ENDINGS.get(kind, '')}"
 
 
 def base_of(resource: Resource) -> str:
