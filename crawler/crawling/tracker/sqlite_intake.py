@@ -1,0 +1,202 @@
+"""What is offered to a crawl in SQLite: seen before, over a limit, or queued."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawling.tracker.sqlite_queues import Lane, queue_of, rank
+from crawling.tracker.tracker import PASSING_REASONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crawling.tracker.sqlite_books import Books, Step
+    from crawling.tracker.tracker import Offer
+
+_QUEUE = """
+INSERT INTO requests
+    (id, crawl, run, queue, priority, rank, fingerprint, depth, since, url, extras, home, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_KNOWN = """
+SELECT fingerprint, state FROM json_each(?1) CROSS JOIN seen
+WHERE seen.crawl = ?2 AND seen.fingerprint = json_each.value
+"""
+
+
+def number_of(fingerprint: bytes) -> int:
+    """Return 8 bytes as the signed integer that SQLite stores in 8 bytes."""
+    return int.from_bytes(fingerprint, "big", signed=True)
+
+
+class Failed(NamedTuple):
+    """A row of `failures`, as an offer."""
+
+    id: int
+    offer: Offer
+    reason: str
+    home: str | None
+    chain: list[int]
+
+
+class Intake:
+    """Takes one batch of offers into one crawl.
+
+    With *reopens* what is queued begins a new epoch of a crawl that has ended; without,
+    a crawl that was stopped or expired drops what pages in flight still discover.
+    """
+
+    def __init__(self, step: Step, books: Books, *, reopens: bool) -> None:
+        self._step = step
+        self._books = books
+        self._reopens = reopens
+        options = step.options(books)
+        limits = [options.domain_max_pages, step.config.page_limit]
+        self._domain_limit = min((n for n in limits if n is not None), default=None)
+        self._options = options
+        self._budget: dict[str, int] = {}
+        self._queues: dict[tuple[str, str], int] = {}
+        self._requests: list[tuple[Any, ...]] = []
+        self._seen: dict[int, int | str] = {}
+        self._next = 0
+
+    def seeds(self, offers: Sequence[Offer]) -> int:
+        """Queue all that the limits allow, seen before or not."""
+        self._next = self._step.numbers(len(offers))
+        for offer in offers:
+            self._accept(offer, offer.rule or self._over_budget(offer.domain))
+        return self._save()
+
+    def links(self, offers: Sequence[Offer]) -> int:
+        """Queue what is new, and what was dropped for a reason that has passed."""
+        known = self._known(offers)
+        self._next = self._step.numbers(len(offers))
+        for offer in offers:
+            fingerprint = number_of(offer.fingerprint)
+            state = self._seen.get(fingerprint) or known.get(fingerprint)
+            reason = offer.rule or self._refusal(offer)
+            if state is None:
+                self._accept(offer, reason)
+            elif reason or not (passed := self._passed(state)):
+                self._books.duplicates += 1
+            else:
+                self._books.drop(passed, -1)
+                self._queue(offer)
+        return self._save()
+
+    def explored(self, offers: Sequence[Offer]) -> int:
+        known = self._known(offers)
+        fingerprints = {number_of(offer.fingerprint) for offer in offers}
+        self._seen = dict.fromkeys(fingerprints - known.keys(), "done")
+        return self._save()
+
+    def again(self, failed: Sequence[Failed]) -> int:
+        """Queue what has failed as if it had never been tried, while the limits allow."""
+        self._next = self._step.numbers(len(failed))
+        retried = []
+        for request in failed:
+            if not self._over_budget(request.home or request.offer.domain):
+                self._books.failed -= 1
+                self._books.give_reason(request.reason, -1)
+                self._queue(request.offer, request.home, request.chain)
+                retried.append((request.id,))
+        self._step.db.executemany("DELETE FROM failures WHERE id = ?", retried)
+        return self._save()
+
+    def _known(self, offers: Sequence[Offer]) -> dict[int, int | str]:
+        fingerprints = json.dumps([number_of(offer.fingerprint) for offer in offers])
+        return dict(self._step.db.execute(_KNOWN, (fingerprints, self._books.seen)).fetchall())
+
+    def _accept(self, offer: Offer, reason: str) -> None:
+        self._books.accepted += 1
+        if not reason:
+            self._queue(offer)
+            return
+        self._books.drop(reason)
+        # A full crawl must not grow by what it refuses.
+        if reason != "queue_full":
+            self._seen[number_of(offer.fingerprint)] = f"dropped {reason}"
+
+    def _refusal(self, offer: Offer) -> str:
+        books, maximum = self._books, self._step.config.max_queued
+        if books.closed and not self._reopens:
+            return books.state
+        if self._options.maxdepth is not None and offer.depth > self._options.maxdepth:
+            return "depth"
+        return self._over_budget(offer.domain) or (
+            "queue_full" if maximum and books.queued >= maximum else ""
+        )
+
+    def _over_budget(self, domain: str) -> str:
+        books, max_pages = self._books, self._options.max_pages
+        if max_pages is not None and books.outstanding + books.done >= max_pages:
+            return "page_limit"
+        if self._domain_limit is None:
+            return ""
+        return "page_limit" if self._used(domain) >= self._domain_limit else ""
+
+    def _used(self, domain: str) -> int:
+        if domain not in self._budget:
+            row = self._step.db.execute(
+                "SELECT used + waiting * (run = ?) FROM pages WHERE crawl = ? AND domain = ?",
+                (self._books.run, self._books.id, domain),
+            ).fetchone()
+            self._budget[domain] = row[0] if row else 0
+        return self._budget[domain]
+
+    def _passed(self, state: int | str) -> str:
+        """Return the passing reason by which a URL that was seen is dropped now, or ""."""
+        if isinstance(state, str):
+            kind, _, reason = state.partition(" ")
+            return reason if kind == "dropped" and reason in PASSING_REASONS else ""
+        return given_up(self._step, self._books, state) or ""
+
+    def _queue(self, offer: Offer, home: str | None = None, chain: Sequence[int] = ()) -> None:
+        step, books = self._step, self._books
+        if books.state in {"finished", "stopped", "expired"}:
+            step.reopen(books)
+        number = self._next
+        self._next += 1
+        spiderid = offer.spiderid or books.spiderid
+        queue = self._queues.get((spiderid, offer.domain))
+        if queue is None:
+            queue = queue_of(step.db, spiderid, offer.domain)
+            self._queues[spiderid, offer.domain] = queue
+        place = rank(offer.priority, number)
+        fingerprint = number_of(offer.fingerprint)
+        self._requests.append(
+            (
+                *(number, books.id, books.run, queue, offer.priority, place, fingerprint),
+                *(offer.depth, step.now, offer.url, offer.extras),
+                *(home, json.dumps(chain) if chain else None),
+            )
+        )
+        self._seen.update(dict.fromkeys([*chain, fingerprint], number))
+        books.queued += 1
+        step.arrivals.enter(Lane(queue, books.run, offer.priority), books.id, place)
+        charged = home or offer.domain
+        step.arrivals.charge(books, charged)
+        if charged in self._budget:
+            self._budget[charged] += 1
+
+    def _save(self) -> int:
+        db, seen = self._step.db, self._books.seen
+        db.executemany(_QUEUE, self._requests)
+        db.executemany(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+            [(seen, fingerprint, state) for fingerprint, state in self._seen.items()],
+        )
+        return len(self._requests)
+
+
+def given_up(step: Step, books: Books, request: int) -> str | None:
+    """Return the reason by which a request was given up with its run, if it was."""
+    if request > books.void:
+        return None
+    row = step.db.execute(
+        "SELECT ended FROM requests JOIN runs ON runs.id = run "
+        "WHERE requests.id = ? AND worker IS NULL",
+        (request,),
+    ).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,245 @@
+"""The tracker in SQLite: in memory, or in a file that survives `kill -9`."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+from crawling.exceptions import ConfigError
+from crawling.tracker import sqlite_submit, sqlite_sweep, sqlite_views, sqlite_workers
+from crawling.tracker.sqlite_books import Step
+from crawling.tracker.sqlite_lease import Lending
+from crawling.tracker.sqlite_queues import open_domain
+from crawling.tracker.sqlite_settle import defer, settle
+from crawling.tracker.sqlite_store import SqliteStore
+from crawling.tracker.throttle import scaled
+from crawling.tracker.tracker import Tracker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from crawling.tracker.tracker import (
+        CrawlId,
+        CrawlOptions,
+        CrawlStatus,
+        DomainStatus,
+        Entry,
+        Event,
+        Failure,
+        Leased,
+        Offer,
+        Outcome,
+        Source,
+        State,
+        Submitted,
+        Trace,
+        TrackerConfig,
+        WorkerStatus,
+    )
+
+#: How long an idle worker may miss what another process put into the same file.
+POLL_INTERVAL = 0.5
+
+_Result = TypeVar("_Result")
+
+
+class SqliteTracker(Tracker):
+    """All requests in one SQLite database, for the workers of one host.
+
+    Every operation is one transaction, run in a thread of its own: the event loop never
+    waits for the disk.  Several processes may open the same file.
+    """
+
+    def __init__(self, url: str, config: TrackerConfig) -> None:
+        super().__init__(config)
+        if sqlite3.sqlite_version_info < (3, 24):
+            raise ConfigError("TRACKER", f"needs SQLite 3.24, not {sqlite3.sqlite_version}")
+        self._store = SqliteStore(url)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tracker")
+        self._deaths = sqlite_workers.Deaths()
+        self._options: dict[int, CrawlOptions] = {}
+        self._activity = asyncio.Event()
+        self._incarnation = uuid4().hex
+        self._calls = 0
+
+    async def open(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.open)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown()
+
+    async def submit(
+        self,
+        crawl: CrawlId,
+        offers: Sequence[Offer],
+        options: CrawlOptions | None = None,
+        *,
+        entry: Entry = "seed",
+        source: Source | None = None,
+        hold: float = 0.0,
+    ) -> Submitted:
+        def take(step: Step) -> Submitted:
+            return sqlite_submit.submit(
+                step, crawl, offers, options, entry=entry, source=source, hold=hold
+            )
+
+        return await self._change(take)
+
+    async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
+        self._activity.clear()
+        self._calls += 1
+        token = f"{self._incarnation}:{self._calls}"
+
+        def lend(step: Step) -> Leased:
+            sqlite_workers.register(step, worker)
+            return Lending(step, worker, spiderid, token).lend(limit)
+
+        return await self._run(lend)
+
+    async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        return await self._change(lambda step: settle(step, worker, outcomes))
+
+    async def renew(self, worker: str) -> bool:
+        return await self._run(lambda step: sqlite_workers.renew(step, worker))
+
+    async def leave(self, worker: str) -> int:
+        return await self._change(lambda step: sqlite_workers.leave(step, worker))
+
+    async def reclaim(self) -> int:
+        return await self._change(lambda step: sqlite_workers.reclaim(step, self._deaths))
+
+    async def sweep(self) -> bool:
+        return await self._change(sqlite_sweep.sweep)
+
+    async def idle(self, timeout: float) -> None:
+        # A wake-up that another worker of this process used up costs one interval too.
+        try:
+            await asyncio.wait_for(self._activity.wait(), min(timeout, POLL_INTERVAL))
+        except asyncio.TimeoutError:
+            return
+
+    async def stop(self, crawl: CrawlId) -> int:
+        return await self._end(crawl, "stopped")
+
+    async def expire(self, crawl: CrawlId) -> int:
+        return await self._end(crawl, "expired")
+
+    async def pause(self, crawl: CrawlId) -> bool:
+        def pause(step: Step) -> bool:
+            books = step.find(crawl)
+            if books is None or books.state != "running":
+                return False
+            books.state = "paused"
+            return True
+
+        return await self._change(pause)
+
+    async def resume(self, crawl: CrawlId) -> bool:
+        def resume(step: Step) -> bool:
+            books = step.find(crawl)
+            if books is None or books.state != "paused":
+                return False
+            books.state = "running"
+            sqlite_sweep.unpark(step, books.run)
+            return True
+
+        return await self._change(resume)
+
+    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
+        queued, after = await self._retry_step(crawl, reason, 0)
+        while after:
+            more, after = await self._retry_step(crawl, reason, after)
+            queued += more
+        return queued
+
+    async def crawl(self, crawl: CrawlId) -> CrawlStatus | None:
+        def status(step: Step) -> CrawlStatus | None:
+            books = step.find(crawl)
+            return step.status(books) if books else None
+
+        return await self._run(status)
+
+    async def crawls(self) -> list[CrawlId]:
+        return await self._run(sqlite_views.crawls)
+
+    async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
+        return await self._run(lambda step: sqlite_views.domains(step, spiderid, limit))
+
+    async def workers(self) -> list[WorkerStatus]:
+        return await self._run(sqlite_views.workers)
+
+    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]:
+        def failures(step: Step) -> list[Failure]:
+            books = step.find(crawl)
+            return sqlite_views.failures(step, books, limit) if books else []
+
+        return await self._run(failures)
+
+    async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace:
+        return await self._run(lambda step: sqlite_views.trace(step, crawl, fingerprint))
+
+    async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
+        limit = scaled(hits, window, scale) if hits else (0, 0.0)
+
+        def override(step: Step) -> None:
+            step.db.execute(
+                "INSERT INTO domains (domain, hits, window) VALUES (?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET hits = excluded.hits, window = excluded.window",
+                (domain, *limit),
+            )
+            open_domain(step.db, domain)
+
+        await self._change(override)
+
+    async def block(self, domain: str, *, blocked: bool = True) -> None:
+        def block(step: Step) -> None:
+            step.db.execute(
+                "INSERT INTO domains (domain, blocked) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET blocked = excluded.blocked",
+                (domain, blocked),
+            )
+            open_domain(step.db, domain)
+
+        await self._change(block)
+
+    async def defer(self, domain: str, delay: float) -> None:
+        await self._change(lambda step: defer(step, domain, delay))
+
+    async def events(self, after: str = "", limit: int = 100) -> list[Event]:
+        return await self._run(lambda step: sqlite_views.events(step, after, limit))
+
+    async def _retry_step(self, crawl: CrawlId, reason: str, after: int) -> tuple[int, int]:
+        return await self._change(lambda step: sqlite_submit.retry(step, crawl, reason, after))
+
+    async def _end(self, crawl: CrawlId, state: State) -> int:
+        def end(step: Step) -> int:
+            books = step.find(crawl)
+            return step.end(books, state) if books else 0
+
+        return await self._change(end)
+
+    async def _change(self, operation: Callable[[Step], _Result]) -> _Result:
+        """Run what may make something leasable."""
+        result = await self._run(operation)
+        self._activity.set()
+        return result
+
+    async def _run(self, operation: Callable[[Step], _Result]) -> _Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._transact, operation)
+
+    def _transact(self, operation: Callable[[Step], _Result]) -> _Result:
+        try:
+            with self._store.transaction() as db:
+                step = Step(db, self.config, self._options)
+                result = operation(step)
+                step.save()
+        except BaseException:
+            # Options that this step wrote never were, and their number is free again.
+            self._options.clear()
+            raise
+        return result

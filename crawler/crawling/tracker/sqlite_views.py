@@ -1,0 +1,119 @@
+"""Looking at a SQLite tracker: domains, workers, failures, single URLs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from crawling.tracker.sqlite_intake import given_up, number_of
+from crawling.tracker.sqlite_queues import NEVER, view_of
+from crawling.tracker.tracker import (
+    CrawlId,
+    DomainStatus,
+    Event,
+    Failure,
+    Trace,
+    WorkerStatus,
+)
+
+if TYPE_CHECKING:
+    from crawling.tracker.sqlite_books import Books, Step
+
+_DOMAINS = """
+SELECT queues.domain, leased, opens, coalesce(blocked, 0), (
+    SELECT coalesce(sum(length), 0) FROM lanes JOIN crawls ON crawls.id = lanes.crawl
+    WHERE lanes.queue = queues.id AND lanes.run = crawls.run)
+FROM queues JOIN places ON places.queue = queues.id
+LEFT JOIN domains ON domains.domain = queues.domain
+"""
+_READY = (
+    _DOMAINS + "WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT ?"
+)
+_RESTING = _DOMAINS + "WHERE view = ? AND opens IS NOT NULL ORDER BY opens LIMIT ?"
+_BUSY = _DOMAINS + "WHERE view = ? AND leased > 0 AND opens IS NULL AND best IS NULL LIMIT ?"
+
+
+def crawls(step: Step) -> list[CrawlId]:
+    rows = step.db.execute("SELECT spiderid, appid, crawlid FROM crawls ORDER BY id")
+    return [CrawlId(*row) for row in rows]
+
+
+def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
+    view = view_of(step.db, spiderid, step.config.ip)
+    found: list[DomainStatus] = []
+    for query in (_READY, _RESTING, _BUSY):
+        rows = step.db.execute(query, (view, limit - len(found))).fetchall()
+        found += [
+            DomainStatus(
+                spiderid=spiderid,
+                domain=domain,
+                queued=queued,
+                leased=leased,
+                opens=None if opens in {None, NEVER} else opens,
+                blocked=bool(blocked),
+            )
+            for domain, leased, opens, blocked, queued in rows
+            if queued or leased
+        ]
+    return found
+
+
+def workers(step: Step) -> list[WorkerStatus]:
+    rows = step.db.execute(
+        "SELECT worker, deadline, "
+        "(SELECT count(*) FROM requests WHERE requests.worker = workers.worker) FROM workers"
+    )
+    return [WorkerStatus(*row) for row in rows]
+
+
+def failures(step: Step, books: Books, limit: int) -> list[Failure]:
+    rows = step.db.execute(
+        "SELECT url, reason, detail, attempts FROM failures WHERE crawl = ? ORDER BY id LIMIT ?",
+        (books.id, limit),
+    )
+    return [Failure(*row) for row in rows]
+
+
+def events(step: Step, after: str, limit: int) -> list[Event]:
+    rows = step.db.execute(
+        "SELECT id, body FROM outbox WHERE id > ? ORDER BY id LIMIT ?", (int(after or 0), limit)
+    )
+    return [Event(f"{number:020}", json.loads(body)) for number, body in rows]
+
+
+def trace(step: Step, crawl: CrawlId, fingerprint: bytes) -> Trace:
+    books = step.find(crawl)
+    if books is None:
+        return Trace("unseen")
+    row = step.db.execute(
+        "SELECT state FROM seen WHERE crawl = ? AND fingerprint = ?",
+        (books.seen, number_of(fingerprint)),
+    ).fetchone()
+    if row is None:
+        return Trace("unseen")
+    if isinstance(row[0], str):
+        state, _, reason = row[0].partition(" ")
+        return Trace(_ENDED[state], reason or None)
+    return _outstanding(step, books, row[0])
+
+
+_ENDED: dict[str, Any] = {state: state for state in ("done", "failed", "dropped")}
+
+
+def _outstanding(step: Step, books: Books, request: int) -> Trace:
+    reason = given_up(step, books, request)
+    if reason:
+        return Trace("dropped", reason)
+    attempts, depth, priority, worker, since, due = step.db.execute(
+        "SELECT attempts, depth, priority, worker, since, due FROM requests WHERE id = ?",
+        (request,),
+    ).fetchone()
+    return Trace(
+        state="leased" if worker else "delayed" if due else "queued",
+        attempts=attempts,
+        depth=depth,
+        priority=priority,
+        worker=worker,
+        since=since,
+        next_try=due,
+    )
