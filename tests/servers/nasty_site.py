@@ -153,6 +153,7 @@ async def _chunked(path: str, writer: StreamWriter) -> None:
     while True:
         writer.write(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
         await writer.drain()
+        await asyncio.sleep(0.001)
 
 
 async def _truncated(path: str, writer: StreamWriter) -> None:

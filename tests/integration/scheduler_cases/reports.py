@@ -89,8 +89,10 @@ def run_cases(names: Iterable[str]) -> dict[str, Report]:
         timeout=300,
         check=False,
     )
+    # pytest shows it beside what failed.
+    sys.stderr.write(process.stderr[-20_000:])
     found: list[dict[str, Any]] = [json.loads(line) for line in process.stdout.splitlines()]
     reports = {facts["name"]: Report(**facts) for facts in found}
     missing = set(names) - set(reports)
-    assert not missing, f"no report of {sorted(missing)}:\n{process.stderr[-5000:]}"
+    assert not missing, f"no report of {sorted(missing)}"
     return reports

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
     trackers[url] = tracker
     connect._open[url] = (tracker, 1)
     if case.seeds:
-        offers = [_seed(site.url + path, case.errback) for path in case.seeds]
+        offers = [_seed(site.url + path, case) for path in case.seeds]
         await tracker.submit(crawl, offers, CrawlOptions())
     if case.prepare is not None:
         await case.prepare(tracker, crawl)
@@ -117,7 +118,6 @@ def _settings(case: Case, tracker_url: str) -> Settings:
         "RETRY_DELAY": case.config.retry_delay,
         "DOWNLOAD_TIMEOUT": 10,
         "FILES_STORE": tempfile.mkdtemp(),
-        "LOG_LEVEL": "CRITICAL",
     }
     for name, value in {**own, **case.settings}.items():
         merged = name in {"DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES", "EXTENSIONS"}
@@ -125,12 +125,14 @@ def _settings(case: Case, tracker_url: str) -> Settings:
     return settings
 
 
-def _seed(url: str, errback: str) -> Offer:
-    extras = extras_of(Request(url, errback=errback)) if errback else b""
+def _seed(url: str, case: Case) -> Offer:
+    errback = getattr(case.spider, case.errback) if case.errback else None
+    extras = extras_of(Request(url, errback=errback), case.spider)
     return Offer(url, domain_of(url), fingerprint(url), priority=50, depth=0, extras=extras)
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
     from twisted.internet.task import react
 
