@@ -1,0 +1,105 @@
+"""Logs: text for people or one JSON object a line, on standard error or in a file."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.json import JsonFormatter
+
+from crawling.service.config import read
+
+if TYPE_CHECKING:
+    from crawling.service.config import Settings
+
+TEXT_FORMAT = "%(asctime)s [%(name)s] %(levelname)s: %(message)s"
+
+_installed: list[logging.Handler] = []
+
+
+def install(settings: Settings) -> None:
+    """Send the records of this process where the SC_LOG settings say; the first call counts."""
+    if _installed:
+        return
+    handler = make_handler(settings)
+    _installed.append(handler)
+    logging.root.addHandler(handler)
+    logging.root.setLevel(min(handler.level, logging.root.level or handler.level))
+
+
+def make_handler(settings: Settings) -> logging.Handler:
+    name = read(settings, "SC_LOGGER_NAME")
+    handler = (
+        logging.StreamHandler(sys.stderr)
+        if read(settings, "SC_LOG_STDOUT")
+        else _file(settings)
+    )
+    handler.setFormatter(JsonLines(name) if read(settings, "SC_LOG_JSON") else Text(name))
+    handler.setLevel(read(settings, "SC_LOG_LEVEL"))
+    return handler
+
+
+class Text(logging.Formatter):
+    """The message, and after it the fields that are text or numbers."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(TEXT_FORMAT)
+        self._name = name
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's
+        fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
+        return super().formatMessage(_renamed(record, self._name)) + fields
+
+
+class JsonLines(JsonFormatter):
+    """The message, the fields, and `level`, `timestamp`, `logger` unless they are among them."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("%(message)s", json_default=str)
+        self._name = name
+
+    def add_fields(
+        self,
+        log_data: dict[str, Any],
+        record: logging.LogRecord,
+        message_dict: dict[str, Any],
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        log_data.setdefault("level", record.levelname)
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        log_data.setdefault("timestamp", moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+        log_data.setdefault("logger", _renamed(record, self._name).name)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {
+        key: value
+        for key, value in vars(record).items()
+        if key not in RESERVED_ATTRS and isinstance(value, str | int | float)
+    }
+
+
+def _renamed(record: logging.LogRecord, name: str) -> logging.LogRecord:
+    """Return the record under the crawler's one name if it is ours: dashboards look for it."""
+    if record.name.partition(".")[0] != "crawling":
+        return record
+    record = copy.copy(record)
+    record.name = name
+    return record
+
+
+def _file(settings: Settings) -> logging.Handler:
+    from crawling.service.log_file import SharedLogFile  # noqa: PLC0415 not on Windows
+
+    folder = Path(read(settings, "SC_LOG_DIR"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return SharedLogFile(
+        folder / read(settings, "SC_LOG_FILE"),
+        max_bytes=read(settings, "SC_LOG_MAX_BYTES"),
+        backups=read(settings, "SC_LOG_BACKUPS"),
+    )
