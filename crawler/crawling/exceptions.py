@@ -4,6 +4,7 @@
   * ConfigError: a setting, option or target makes no sense; the program exits.
   * RequestError: this URL or request will never be valid; report it and go on.
   * Unavailable: Redis, Kafka or the disk is away; keep the work and try again.
+    * OutputClosed: this output will not come back; keep the work, and stop.
   * OutputError: this page can never be written; the request fails with its reason.
 """
 
@@ -33,6 +34,10 @@ class RequestError(FleetError):
 
 class Unavailable(FleetError):
     """A server or the disk does not answer; what was asked may be asked again."""
+
+
+class OutputClosed(Unavailable):
+    """An output that is gone for good, such as a pipe that nobody reads any more."""
 
 
 class OutputError(FleetError):

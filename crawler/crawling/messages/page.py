@@ -49,10 +49,16 @@ class Page:
         """
         text = None if base64 else self.text()
         return {
-            "appid": self.appid,
-            "attrs": self.attrs,
+            **self.metadata(),
             "body": b64encode(self.body).decode("ascii") if text is None else text,
             "body_encoding": "base64" if text is None else "text",
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the page message without the body."""
+        return {
+            "appid": self.appid,
+            "attrs": self.attrs,
             "crawlid": self.crawlid,
             "depth": self.depth,
             "elapsed": self.elapsed,

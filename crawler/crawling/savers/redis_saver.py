@@ -1,0 +1,92 @@
+"""Pages in Redis, one key each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+
+from crawling.exceptions import ConfigError, OutputError, Unavailable
+from crawling.savers.file_names import check_scheme, fill_in
+from crawling.savers.grouping import Grouping
+from crawling.savers.jsonl_saver import to_line
+from crawling.savers.saver import Saver
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from crawling.messages.page import Page
+
+DEFAULT_KEY = "page:{crawlid}:{requestid}"
+
+#: Seconds without an answer after which Redis counts as away.
+_TIMEOUT = 30.0
+#: Redis takes no longer value; it would close the connection.
+_LARGEST = 512 * 1024 * 1024
+
+
+class RedisSaver(Saver):
+    """Sets a key to the page message; a page is safe when Redis has said so."""
+
+    def __init__(self, url: str) -> None:
+        key, url = _split_key(url)
+        check_scheme("SAVERS", key)
+        self._key = key
+        self._place = _without_password(url)
+        try:
+            self._redis = Redis.from_url(
+                url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+            )
+        except ValueError as error:
+            raise ConfigError("SAVERS", f"{self._place}: {error}") from error
+        self._pages: Grouping[Page] = Grouping(self._write)
+
+    async def open(self) -> None:
+        try:
+            await self._redis.ping()
+        except (AuthenticationError, AuthorizationError) as error:
+            await self._redis.aclose()
+            raise ConfigError("SAVERS", f"{self._place}: {error}") from error
+        except (RedisError, OSError) as error:
+            await self._redis.aclose()
+            raise Unavailable(f"{self._place}: {error}") from error
+
+    async def save(self, page: Page) -> None:
+        await self._pages.add(page, len(page.body))
+
+    async def close(self) -> None:
+        await self._pages.close()
+        await self._redis.aclose()
+
+    async def _write(self, pages: Sequence[Page]) -> None:
+        """Set all keys in one round trip."""
+        values = {fill_in(self._key, page): self._value(page) for page in pages}
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                for key, value in values.items():
+                    pipeline.set(key, value)
+                await pipeline.execute()
+        # Whatever Redis refuses (full, a replica, no permission) is no fault of the page.
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"{self._place}: {error}") from error
+
+    def _value(self, page: Page) -> bytes:
+        value = to_line(page.to_json()).rstrip()
+        if len(value) > _LARGEST:
+            raise OutputError(f"{len(value)} bytes are more than Redis takes")
+        return value
+
+
+def _split_key(url: str) -> tuple[str, str]:
+    """Return the key scheme that *url* asks for, and the URL without it."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    key = query.pop("key", DEFAULT_KEY)
+    return key, parts._replace(query=urlencode(query)).geturl()
+
+
+def _without_password(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

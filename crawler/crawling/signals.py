@@ -1,0 +1,14 @@
+"""Signals between our own components, on Scrapy's dispatcher."""
+
+from __future__ import annotations
+
+#: Arguments: saver, reason.  Sent by a pipeline whose saver raised `Unavailable`; until
+#: `output_up` for the same saver the scheduler leases nothing.
+output_down = object()
+
+#: Argument: saver.
+output_up = object()
+
+#: No arguments.  Sent when the worker begins to stop: pipelines that hold pages for an
+#: output that is down let them go with `Unavailable`, so that their leases are released.
+stopping = object()
