@@ -106,7 +106,8 @@ class GraphSite:
 class FlatSite:
     """A home page with a link to each of so many pages, spread over the hosts."""
 
-    def __init__(self, port: int, pages: int, hosts: int) -> None:
+    def __init__(self, port: int, pages: int, hosts: int, delay: float = 0.0) -> None:
+        self._delay = delay
         self.hosts = [f"127.2.0.{number + 1}" for number in range(hosts)]
         self.urls = [
             f"http://{self.hosts[index % hosts]}:{port}/page/{index}" for index in range(pages)
@@ -117,7 +118,7 @@ class FlatSite:
         if visit.path == "/robots.txt":
             return Reply(404)
         links = self.urls if visit.path == "/" else ()
-        return Reply(200, _html(visit.path, links))
+        return Reply(200, _html(visit.path, links), delay=self._delay)
 
 
 def reply_of(resource: Resource, earlier: int) -> Reply:

@@ -69,18 +69,17 @@ def website(folder: Path, *options: str) -> Iterator[Website]:
             process.terminate()
 
 
-def make_site(kind: str, port: int, *, seed: int, pages: int, hosts: int) -> Site:
-    if kind == "flat":
-        return FlatSite(port, pages, hosts)
-    return GraphSite(SiteGraph(port, seed, pages, hosts))
+def make_site(options: argparse.Namespace, port: int) -> Site:
+    if options.site == "flat":
+        return FlatSite(port, options.pages, options.hosts, options.delay)
+    return GraphSite(SiteGraph(port, options.seed, options.pages, options.hosts))
 
 
 async def run(options: argparse.Namespace) -> None:
-    size = {"seed": options.seed, "pages": options.pages, "hosts": options.hosts}
-    hosts = make_site(options.site, 0, **size).hosts
+    hosts = make_site(options, port=0).hosts
     sockets = bind(hosts, options.port)
     port = sockets[0].getsockname()[1]
-    site = make_site(options.site, port, **size)
+    site = make_site(options, port)
     with options.log.open("a", buffering=1, encoding="utf-8") as log:
         serving = asyncio.create_task(serve(site, sockets, log))
         print(json.dumps({"port": port, "hosts": hosts}), flush=True)  # noqa: T201 - the answer
@@ -94,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--pages", type=int, default=PAGES)
     options.add_argument("--hosts", type=int, default=HOSTS)
+    options.add_argument("--delay", type=float, default=0.0, help="of each page, if flat")
     options.add_argument("--log", type=Path, required=True)
     return options
 
