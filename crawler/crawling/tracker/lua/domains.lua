@@ -1,0 +1,44 @@
+--[[
+Domains with work: ready ones by priority, resting ones by time, those that only have
+requests in flight.
+
+KEYS[1]  meta    hash  counters
+ARGV[1]  spider  its type, escaped
+ARGV[2]  view    the type, or type@address
+ARGV[3]  limit
+Returns  a list of {domain, queued, leased, opens ms or '', 1 when blocked}
+]]
+local spider, view, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local flight = fleet .. 'flight:' .. spider
+local found, listed = {}, {}
+
+local function queued_in(q)
+  local queue, n = tag .. q .. ':queue', 0
+  for _, lane in ipairs(call('ZRANGE', queue, 0, -1)) do
+    local cno, run = match(lane, '^(%d+)%.(%d+):')
+    local c = load(tonumber(cno))
+    if c and c.run == tonumber(run) then n = n + call('LLEN', queue .. ':' .. lane) end
+  end
+  return n
+end
+
+local function list(domain, opens)
+  if listed[domain] or #found >= limit then return end
+  listed[domain] = true
+  local leased = tonumber(call('HGET', flight, domain) or '0')
+  local queued, blocked = queued_in(spider .. ':' .. domain), call('SISMEMBER', fleet .. 'blocked', domain)
+  if queued + leased == 0 then return end
+  local time = opens and opens < huge and string.format('%.0f', opens) or ''
+  found[#found + 1] = {domain, queued, leased, time, blocked}
+end
+
+local ready = call('ZRANGE', fleet .. 'ready:' .. view, 0, limit - 1)
+for _, domain in ipairs(ready) do list(domain) end
+local resting = call('ZRANGE', fleet .. 'resting:' .. view, 0, limit - 1, 'WITHSCORES')
+for i = 1, #resting, 2 do list(resting[i], tonumber(resting[i + 1])) end
+for _, domain in ipairs(call('ZRANGE', fleet .. 'active:' .. spider, 0, limit - 1)) do
+  list(domain)
+end
+local flying = call('HSCAN', flight, 0, 'COUNT', limit)[2]
+for i = 1, #flying, 2 do list(flying[i]) end
+return found

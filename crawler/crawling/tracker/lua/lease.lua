@@ -1,0 +1,246 @@
+--[[
+Lend the best requests of one spider type whose domains may be asked now.
+
+KEYS[1]  meta       hash  counters
+ARGV[1]  worker
+ARGV[2]  spider     its type, escaped
+ARGV[3]  view       the type, or type@address where throttles are by address
+ARGV[4]  throttle   what the names of its throttles begin with, behind the tag
+ARGV[5]  limit      requests
+ARGV[6]  token      of these leases, made by the worker
+ARGV[7]  politeness msgpack map: hits, window ms, moderated, concurrency, ahead ms
+ARGV[8]  timeout    ms until a worker that does not renew may be declared dead
+ARGV[9]  idle       the worker's name on the wake-up channel
+ARGV[10] lost       msgpack list of tokens whose leases the worker never heard of
+Returns  {now ms, wait ms (-1: unknown), leases, crawls}; a lease is {request, domain,
+         priority, start ms, slack ms or -1 without a throttle}, a crawl {cno, revision}
+]]
+local worker, spider, view, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local limit, token = tonumber(ARGV[5]), ARGV[6]
+local polite, idle = cmsgpack.unpack(ARGV[7]), ARGV[9]
+local lost = cmsgpack.unpack(ARGV[10])
+local deadline = now + tonumber(ARGV[8])
+
+local by_address = view ~= spider
+local ready, resting = fleet .. 'ready:' .. view, fleet .. 'resting:' .. view
+local flight, capped = fleet .. 'flight:' .. spider, fleet .. 'capped:' .. spider
+local delayed, active = fleet .. 'delayed:' .. spider, fleet .. 'active:' .. spider
+local limits, blocked, deferred = fleet .. 'limits', fleet .. 'blocked', fleet .. 'deferred'
+local horizon = now + polite.ahead
+
+-- A call does a bounded number of steps; the rest is left to the next one.
+local steps, most_steps, more = 0, limit * 4 + 64, false
+local leased, records = {}, {}
+
+begin_even_when_full()
+call('ZADD', workers, deadline, worker)
+call('ZADD', fleet .. 'views', now, view)
+local any_limits = call('EXISTS', limits) == 1
+local any_blocked = call('EXISTS', blocked) == 1
+local any_deferred = call('EXISTS', deferred) == 1
+
+-- An answer that got lost leaves leases that nobody works on and everybody renews.
+local function take_back_lost()
+  if #lost == 0 then return end
+  local is_lost, held = {}, call('HGETALL', fleet .. 'leases:' .. worker)
+  for _, old in ipairs(lost) do is_lost[old] = true end
+  for i = 1, #held, 2 do
+    local old, q, priority, _, member = unpack(cmsgpack.unpack(held[i + 1]))
+    if is_lost[old] then
+      call('HDEL', fleet .. 'leases:' .. worker, held[i])
+      give_back(q, priority, parse(member))
+    end
+  end
+end
+
+local function queue_what_is_due()
+  local due = call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, limit + 16)
+  for _, rid in ipairs(due) do
+    local q, priority, _, _, member = unpack(cmsgpack.unpack(call('HGET', fleet .. 'delayed', rid)))
+    local r = parse(member)
+    local c = crawl_of(r.cno)
+    if c and r.seq > c.void then
+      add(c, 'delayed', -1)
+      add(c, 'queued', 1)
+      push(c, q, priority, member)
+    end
+  end
+  if #due == 0 then return end
+  call('ZREM', delayed, unpack(due))
+  call('HDEL', fleet .. 'delayed', unpack(due))
+  for _, c in pairs(crawls) do
+    if c then
+      push_tails(c)
+      c.tails = {}
+    end
+  end
+end
+
+-- By address, each view pulls what became active since it last looked: writers need not
+-- know how many views there are.
+local function pull_active()
+  local most = limit * 2 + 64
+  for _, inbox in ipairs({fleet .. 'ready:' .. spider, fleet .. 'resting:' .. spider}) do
+    local new = call('ZPOPMIN', inbox, most)
+    for i = 1, #new, 2 do
+      call('ZADD', active, call('HINCRBY', meta, 'active', 1), new[i])
+    end
+  end
+  local cursor = call('HGET', meta, 'cursor:' .. view) or '0'
+  local news = call('ZRANGEBYSCORE', active, '(' .. cursor, '+inf', 'WITHSCORES',
+    'LIMIT', 0, most)
+  for i = 1, #news, 2 do
+    local rank = best_rank(spider .. ':' .. news[i])
+    if not rank then
+      call('ZREM', active, news[i])
+    elseif not call('ZSCORE', resting, news[i]) then
+      call('ZADD', ready, rank, news[i])
+    end
+  end
+  if #news > 0 then call('HSET', meta, 'cursor:' .. view, news[#news]) end
+end
+
+local function rouse_rested()
+  local open = call('ZRANGEBYSCORE', resting, '-inf', horizon, 'LIMIT', 0, limit * 2 + 16)
+  if #open == 0 then return end
+  call('ZREMRANGEBYRANK', resting, 0, #open - 1)
+  for _, domain in ipairs(open) do
+    local rank = best_rank(spider .. ':' .. domain)
+    if rank then call('ZADD', ready, rank, domain) end
+  end
+end
+
+local function throttle_of(domain)
+  local hits, window = polite.hits, polite.window
+  local own = any_limits and call('HGET', limits, domain)
+  if own then
+    hits, window = match(own, '^(%d+) ([%d.]+)$')
+    hits, window = tonumber(hits), tonumber(window)
+  end
+  if hits == 0 then return nil end
+  return new_throttle(tag .. prefix .. domain .. ':throttle_window', hits, window,
+    polite.moderated)
+end
+
+local function not_before(domain)
+  if any_blocked and call('SISMEMBER', blocked, domain) == 1 then return huge end
+  return any_deferred and tonumber(call('ZSCORE', deferred, domain)) or 0
+end
+
+-- The best lane of a running crawl, with its rank.  Those of paused crawls are set aside
+-- and those of ended ones freed, a whole lane at a time.
+local function best_lane(q)
+  local queue = tag .. q .. ':queue'
+  while true do
+    local lane, rank = unpack(call('ZRANGE', queue, 0, 0, 'WITHSCORES'))
+    if not lane then return nil end
+    local cno, run, priority = match(lane, '^(%d+)%.(%d+):(.*)$')
+    local c = crawl_of(tonumber(cno))
+    local alive = c and c.run == tonumber(run)
+    if alive and c.state == 'running' or steps >= most_steps then
+      return {key = queue .. ':' .. lane, name = lane, queue = queue, crawl = c, q = q,
+        priority = tonumber(priority), run = cno .. '.' .. run}, tonumber(rank)
+    end
+    steps = steps + 1
+    call('ZREM', queue, lane)
+    if alive then
+      call('SADD', fleet .. 'parked:' .. cno .. '.' .. run, q .. ':' .. priority)
+    else
+      call('UNLINK', queue .. ':' .. lane)
+      call('SREM', fleet .. 'lanes:' .. cno .. '.' .. run, q .. ':' .. priority)
+    end
+  end
+end
+
+local function take(lane)
+  local member = call('LPOP', lane.key)
+  local head = call('LINDEX', lane.key, 0)
+  if head then
+    call('ZADD', lane.queue, rank_of(lane.priority, seq_of(head)), lane.name)
+  else
+    call('ZREM', lane.queue, lane.name)
+    call('SREM', fleet .. 'lanes:' .. lane.run, lane.q .. ':' .. lane.priority)
+  end
+  add(lane.crawl, 'queued', -1)
+  add(lane.crawl, 'leased', 1)
+  lane.crawl.is_lent = true
+  return member
+end
+
+local function lend(lane, domain, start, slack)
+  local member = take(lane)
+  records[#records + 1] = sub(member, 1, 6)
+  records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, now, member})
+  leased[#leased + 1] = {member, domain, lane.priority,
+    string.format('%.3f', start), string.format('%.3f', slack)}
+end
+
+-- Lend of one domain while it is the best one, then put it where it belongs.
+local function visit(domain)
+  local q = spider .. ':' .. domain
+  local rival = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or huge)
+  local flying = tonumber(call('HGET', flight, domain) or '0')
+  local before, throttle, lent = not_before(domain), throttle_of(domain), 0
+
+  local function place()
+    while true do
+      if flying + lent >= polite.concurrency then return call('SADD', capped, domain) end
+      local lane, rank = best_lane(q)
+      if not lane then return by_address and call('ZREM', active, domain) end
+      local start = math.max(before, throttle and opens_at(throttle) or now)
+      if start > horizon then return call('ZADD', resting, start, domain) end
+      if rank > rival or #leased >= limit or steps >= most_steps then
+        return call('ZADD', ready, rank, domain)
+      end
+      lend(lane, domain, start, throttle and slack_of(throttle) or -1)
+      if throttle then charge_hit(throttle, start) end
+      lent = lent + 1
+    end
+  end
+
+  place()
+  if throttle then save_throttle(throttle) end
+  if lent > 0 then call('HINCRBY', flight, domain, lent) end
+end
+
+local function lent_crawls()
+  local lent = {}
+  for cno, c in pairs(crawls) do
+    if c and c.is_lent then lent[#lent + 1] = {cno, c.rev} end
+  end
+  return lent
+end
+
+-- When there may be more, as far as the sets of this view can tell.
+local function wait()
+  if more or #leased >= limit then return 0 end
+  local open = call('ZRANGE', resting, 0, 0, 'WITHSCORES')[2]
+  local due = call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
+  local first = math.min(tonumber(open or huge) - polite.ahead, tonumber(due or huge))
+  if first == huge then return -1 end
+  return math.max(1, math.ceil(first - now))
+end
+
+take_back_lost()
+queue_what_is_due()
+if by_address then pull_active() end
+rouse_rested()
+while #leased < limit do
+  local domain = call('ZPOPMIN', ready)[1]
+  if not domain then break end
+  visit(domain)
+  steps = steps + 1
+  if steps >= most_steps then
+    more = true
+    break
+  end
+end
+for i = 1, #records, 2000 do
+  call('HSET', fleet .. 'leases:' .. worker, unpack(records, i, math.min(i + 1999, #records)))
+end
+if #leased < limit and not more then
+  call('ZADD', fleet .. 'idle:' .. spider, now, idle)
+end
+local rest, lent = wait(), lent_crawls()
+finish_call()
+return {now, rest, leased, lent}

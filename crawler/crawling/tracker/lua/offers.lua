@@ -1,0 +1,136 @@
+--[[
+How a URL enters a crawl; prepended to the scripts that take offers.
+
+An offer is {url, domain, fingerprint, priority, depth, extras, rule, spider}, as the
+Python tuple; times and `q` as in prelude.lua.
+]]
+
+-- Lua does not roll back: what could raise an error later is found here, before the
+-- first write.
+local function check_offers(offers)
+  for _, o in ipairs(offers) do
+    assert(#o == 8 and #o[3] == 8, 'an offer has 8 fields and a fingerprint of 8 bytes')
+    assert(o[4] % 1 == 0 and o[5] >= 0, 'priority and depth are whole numbers')
+    assert(#o[1] < 65536 and #o[2] < 256, 'the URL or its domain is too long')
+  end
+end
+
+local PASSING = {xpage_limit = true, xqueue_full = true, xstopped = true, xexpired = true}
+
+local function is_leased(rid)
+  for _, worker in ipairs(call('ZRANGE', workers, 0, -1)) do
+    if call('HEXISTS', fleet .. 'leases:' .. worker, rid) == 1 then return true end
+  end
+  for _, grave in ipairs(call('ZRANGE', fleet .. 'dead', 0, -1)) do
+    if call('HEXISTS', fleet .. 'dead:' .. grave, rid) == 1 then return true end
+  end
+  return false
+end
+
+-- Why a known URL may be queued again, or nil.  A request that was waiting when its crawl
+-- was stopped has left no other mark than its number.
+local function passing(c, state)
+  if byte(state) >= 64 then return PASSING[state] and sub(state, 2) end
+  local seq = seq_of(state)
+  if seq > c.void or is_leased(state) then return nil end
+  for void, reason in string.gmatch(c.voids, '(%d+) (%a+);') do
+    if seq <= tonumber(void) then return reason end
+  end
+end
+
+-- A finished or stopped crawl goes on with a new epoch when something is queued.
+local function reopen(c)
+  if is_open(c) then return end
+  c.state, c.epoch = 'running', c.epoch + 1
+  call('HSET', c.key, 'state', 'running', 'epoch', c.epoch, 'started', now, 'ended', '')
+  call('ZREM', fleet .. 'ended', c.cno)
+  if c.expires > 0 then call('ZADD', fleet .. 'expires', c.expires, c.cno) end
+end
+
+-- Take the page units that the limits ask for; nil when one is used up.
+local function charge(c, domain, page_limit)
+  local flags, limit = 0, c.domain_max_pages
+  if limit < 0 or page_limit >= 0 and page_limit < limit then limit = page_limit end
+  if c.max_pages >= 0 then
+    if value(c, 'pages') >= c.max_pages then return nil end
+    flags = CRAWL_UNIT
+  end
+  if limit >= 0 then
+    local pages = fleet .. 'pages:' .. c.cno
+    if call('HINCRBY', pages, domain, 1) > limit then
+      call('HINCRBY', pages, domain, -1)
+      return nil
+    end
+    flags = flags + DOMAIN_UNIT
+  end
+  if c.max_pages >= 0 then add(c, 'pages', 1) end
+  return flags
+end
+
+-- Why the offer is refused, or nil and its page units.
+local function judge(c, o, from)
+  if o[7] ~= '' then return o[7] end
+  if c.maxdepth >= 0 and o[5] > c.maxdepth then return 'depth' end
+  if c.expires > 0 and c.expires <= now then return 'expired' end
+  if from.entry == 'link' and not is_open(c) then return c.state end
+  local waiting = value(c, 'queued') + value(c, 'delayed')
+  if from.entry ~= 'seed' and from.max_queued > 0 and waiting >= from.max_queued then
+    return 'queue_full'
+  end
+  local flags = charge(c, o[2], from.page_limit)
+  if not flags then return 'page_limit' end
+  return nil, flags
+end
+
+local function refuse(c, o, state, reason)
+  add(c, 'accepted', 1)
+  add(c, 'dropped', 1)
+  add(c, 'reason:' .. reason, 1)
+  -- A full crawl counts without recording, or its memory would not fall.
+  if state or reason == 'queue_full' then return end
+  call('HSET', bucket_of(c, o[3]), o[3], 'x' .. reason)
+  c.entries = c.entries + 1
+end
+
+-- As keys.escape: a colon would end the spider's part of a key.
+local function escape(name)
+  return (string.gsub(name, '[%%:@]', function(c) return string.format('%%%02X', byte(c)) end))
+end
+
+local function body_of(url, extras) return struct.pack('>H', #url) .. url .. extras end
+
+-- Offer one URL; true when it was queued.  *from*: entry (seed, known, link), spider,
+-- page_limit, max_queued, seq (the last number in use, of those reserved).
+local function offer(c, o, from)
+  local fp = o[3]
+  local bucket = bucket_of(c, fp)
+  local state = call('HGET', bucket, fp)
+  local again = nil
+  if state and from.entry ~= 'seed' then
+    again = passing(c, state)
+    if not again then
+      add(c, 'duplicates', 1)
+      return false
+    end
+  end
+  local reason, flags = judge(c, o, from)
+  if reason then
+    if again then add(c, 'duplicates', 1) else refuse(c, o, state, reason) end
+    return false
+  end
+  reopen(c)
+  from.seq = from.seq + 1
+  local head = struct.pack('>I6I4c8BBHB', from.seq, c.cno, fp, 0, 0, o[5], flags)
+  call('HSET', bucket, fp, sub(head, 1, 6))
+  if not state then c.entries = c.entries + 1 end
+  if again then
+    add(c, 'dropped', -1)
+    add(c, 'reason:' .. again, -1)
+  else
+    add(c, 'accepted', 1)
+  end
+  add(c, 'queued', 1)
+  local spider = o[8] ~= '' and escape(o[8]) or from.spider
+  push(c, spider .. ':' .. o[2], o[4], head .. body_of(o[1], o[6]))
+  return true
+end

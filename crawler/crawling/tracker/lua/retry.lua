@@ -1,0 +1,52 @@
+--[[
+Queue again what failed, one page of it.
+
+KEYS[1]  meta    hash  counters
+ARGV[1]  name    of the crawl
+ARGV[2]  reason  only what failed for it; '' for all
+ARGV[3]  cursor  where the last page ended, 0 at first
+ARGV[4]  most    records of a page, about
+ARGV[5]  how     msgpack map: page_limit (-1: none)
+Returns  {cursor, queued}
+]]
+local name, reason, cursor, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local how = cmsgpack.unpack(ARGV[5])
+
+-- As submit: refused before the first write when Redis is full.
+call('HINCRBY', meta, 'seq', 0)
+
+local function requeue(c, failed, fp, record)
+  local q, priority, why, _, _, member = unpack(cmsgpack.unpack(record))
+  if reason ~= '' and reason ~= why then return 0 end
+  -- Since queued again as a seed: what became of that counts.
+  if seen(c, fp) ~= 'f' .. why then
+    call('HDEL', failed, fp)
+    return 0
+  end
+  local _, domain = split(q)
+  local flags = charge(c, domain, how.page_limit)
+  if not flags then return 0 end
+  reopen(c)
+  call('HDEL', failed, fp)
+  local r = parse(member)
+  priority = priority + 10 * r.attempts
+  r.seq, r.flags, r.attempts, r.deaths = next_seq(), flags, 0, 0
+  call('HSET', bucket_of(c, fp), fp, rid_of(r.seq))
+  add(c, 'failed', -1)
+  add(c, 'reason:' .. why, -1)
+  add(c, 'queued', 1)
+  push(c, q, priority, build(r))
+  return 1
+end
+
+local cno = call('HGET', fleet .. 'crawls', name)
+local c = cno and crawl_of(tonumber(cno))
+if not c then return {'0', 0} end
+if c.expires > 0 and c.expires <= now then return {'0', 0} end
+local failed, queued = fleet .. 'failed:' .. cno, 0
+local page = call('HSCAN', failed, cursor, 'COUNT', most)
+for i = 1, #page[2], 2 do
+  queued = queued + requeue(c, failed, page[2][i], page[2][i + 1])
+end
+finish_call()
+return {page[1], queued}

@@ -1,0 +1,135 @@
+--[[
+End leases, queue what their pages discovered and count it, in one step.
+
+KEYS[1]  meta      hash  counters
+ARGV[1]  worker
+ARGV[2]  how       msgpack map: page_limit (-1: none), max_queued, retry_delay ms,
+                   defer_max ms, jitter (a factor around 1)
+ARGV[3]  outcomes  msgpack list of {rid, token, kind, reason, detail, status, size,
+                   busy, retry_after ms, delay ms, links, next offer or nil}; kind `offer`
+                   only takes links, those of a page that has too many for one call
+Returns  a list: 1, or 0 where the lease was no longer this worker's
+]]
+local worker, how = ARGV[1], cmsgpack.unpack(ARGV[2])
+local outcomes = cmsgpack.unpack(ARGV[3])
+local leases = fleet .. 'leases:' .. worker
+local busy, deferred = fleet .. 'busy', fleet .. 'deferred'
+
+for _, o in ipairs(outcomes) do
+  check_offers(o[11])
+  if o[12] then check_offers({o[12]}) end
+end
+begin_even_when_full()
+local any_busy = call('EXISTS', busy) == 1
+
+local function take_links(c, q, links)
+  if #links == 0 then return end
+  local from = {entry = 'link', spider = split(q), page_limit = how.page_limit,
+    max_queued = how.max_queued}
+  from.seq = call('HINCRBY', meta, 'seq', #links) - #links
+  for _, link in ipairs(links) do offer(c, link, from) end
+end
+
+-- Push the whole domain back.  Answers to what was in flight when the first of them came
+-- are one overload, not several: only that first one doubles.
+local function push_back(domain, retry_after)
+  local open = tonumber(call('ZSCORE', deferred, domain) or '0')
+  if retry_after > 0 then
+    local until_then = now + math.min(retry_after, how.defer_max)
+    if until_then > open then call('ZADD', deferred, until_then, domain) end
+    return
+  end
+  if open > now then return end
+  local step = tonumber(call('HGET', busy, domain) or '0') * 2
+  if step == 0 then step = how.retry_delay end
+  step = math.min(step, how.defer_max)
+  call('HSET', busy, domain, step)
+  call('ZADD', deferred, now + math.min(step * how.jitter, how.defer_max), domain)
+end
+
+-- Where the redirects of a URL have led: the state at the end of the chain.
+local function followed(c, fp)
+  local state = seen(c, fp)
+  for _ = 1, 100 do
+    if not state or byte(state) ~= 114 then break end -- 'r'
+    state = seen(c, sub(state, 2))
+  end
+  return state
+end
+
+local function redirect(c, q, priority, r, to)
+  local state = followed(c, to[3])
+  local own = state == rid_of(r.seq)
+  if state and not own and not passing(c, state) then return drop(c, q, r, 'duplicate') end
+  if r.fp ~= to[3] then
+    set_state(c, r, 'r' .. to[3])
+    local bucket = bucket_of(c, to[3])
+    c.entries = c.entries + call('HSET', bucket, to[3], rid_of(r.seq))
+  end
+  local spider, domain = split(q)
+  -- The unit stays with the domain that was charged when the request was accepted.
+  if r.flags % 2 == DOMAIN_UNIT and not r.unit_of and domain ~= to[2] then
+    r.unit_of, r.flags = domain, r.flags + FOREIGN
+  end
+  r.fp, r.body = to[3], body_of(to[1], to[6])
+  push_head(c, spider .. ':' .. to[2], priority, r)
+end
+
+local function retry(c, q, priority, r, o)
+  local old = rid_of(r.seq)
+  r.seq, r.attempts = next_seq(), r.attempts + 1
+  if o[12] then r.body = body_of(o[12][1], o[12][6]) end
+  local bucket = bucket_of(c, r.fp)
+  if call('HGET', bucket, r.fp) == old then call('HSET', bucket, r.fp, rid_of(r.seq)) end
+  priority = priority - 10
+  if o[10] == 0 then
+    add(c, 'queued', 1)
+    return push(c, q, priority, build(r))
+  end
+  add(c, 'delayed', 1)
+  local spider, rid, due = split(q), rid_of(r.seq), now + o[10]
+  call('ZADD', fleet .. 'delayed:' .. spider, due, rid)
+  call('HSET', fleet .. 'delayed', rid, cmsgpack.pack({q, priority, due, now, build(r)}))
+end
+
+local function done(c, domain, r, o)
+  add(c, 'done', 1)
+  add(c, 'size', o[7])
+  if o[6] > 0 then add(c, 'status:' .. o[6], 1) end
+  set_state(c, r, 'd')
+  if any_busy then call('HDEL', busy, domain) end
+end
+
+local function end_lease(c, q, priority, r, o)
+  local kind, reason = o[3], o[4]
+  local _, domain = split(q)
+  leave_flight(c, q)
+  if o[8] then push_back(domain, o[9]) end
+  if kind == 'done' then return done(c, domain, r, o) end
+  if kind == 'failed' then return fail(c, q, priority, r, reason, o[5]) end
+  if kind == 'dropped' then return drop(c, q, r, reason) end
+  if not is_open(c) then return drop(c, q, r, c.state) end
+  if kind == 'released' then return push_head(c, q, priority, r) end
+  if kind == 'redirect' then return redirect(c, q, priority, r, o[12]) end
+  return retry(c, q, priority, r, o)
+end
+
+local function settle(o)
+  local record = call('HGET', leases, o[1])
+  if not record then return 0 end
+  local token, q, priority, _, member = unpack(cmsgpack.unpack(record))
+  if token ~= o[2] then return 0 end
+  local r = parse(member)
+  local c = crawl_of(r.cno)
+  take_links(c, q, o[11])
+  if o[3] ~= 'offer' then
+    call('HDEL', leases, o[1])
+    end_lease(c, q, priority, r, o)
+  end
+  return 1
+end
+
+local results = {}
+for i, o in ipairs(outcomes) do results[i] = settle(o) end
+finish_call()
+return results

@@ -1,0 +1,53 @@
+--[[
+Where a URL is and why.
+
+KEYS[1]  meta         hash  counters
+ARGV[1]  name         of the crawl
+ARGV[2]  fingerprint
+Returns  {state, reason, record, worker}: the record is that of failed (msgpack list q,
+         priority, reason, detail, since, request), delayed (q, priority, due, since,
+         request) and leased (token, q, priority, since, request), else ''
+]]
+local name, fp = ARGV[1], ARGV[2]
+
+local function holder_of(rid)
+  for _, worker in ipairs(call('ZRANGE', workers, 0, -1)) do
+    local record = call('HGET', fleet .. 'leases:' .. worker, rid)
+    if record then return record, worker end
+  end
+  for _, grave in ipairs(call('ZRANGE', fleet .. 'dead', 0, -1)) do
+    local record = call('HGET', fleet .. 'dead:' .. grave, rid)
+    if record then return record, '' end
+  end
+end
+
+local function outstanding_state(c, rid)
+  local record, worker = holder_of(rid)
+  if record then return {'leased', '', record, worker} end
+  local seq = seq_of(rid)
+  for void, reason in string.gmatch(c.voids, '(%d+) (%a+);') do
+    if seq <= tonumber(void) then return {'dropped', reason, '', ''} end
+  end
+  local waiting = call('HGET', fleet .. 'delayed', rid)
+  if waiting then return {'delayed', '', waiting, ''} end
+  return {'queued', '', '', ''}
+end
+
+local function trace()
+  local cno = call('HGET', fleet .. 'crawls', name)
+  local c = cno and load(tonumber(cno))
+  local state = c and seen(c, fp)
+  for _ = 1, 100 do
+    if not state or sub(state, 1, 1) ~= 'r' then break end
+    fp = sub(state, 2)
+    state = seen(c, fp)
+  end
+  if not state then return {'unseen', '', '', ''} end
+  if byte(state) < 64 then return outstanding_state(c, state) end
+  local kind, reason = sub(state, 1, 1), sub(state, 2)
+  if kind == 'd' then return {'done', '', '', ''} end
+  if kind == 'x' then return {'dropped', reason, '', ''} end
+  return {'failed', reason, call('HGET', fleet .. 'failed:' .. c.cno, fp) or '', ''}
+end
+
+return trace()

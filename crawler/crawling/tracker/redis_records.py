@@ -1,0 +1,210 @@
+"""What the scripts of the Redis tracker take and give, packed and unpacked."""
+
+from __future__ import annotations
+
+import json
+import time
+from struct import Struct
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, Failure, Lease, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crawling.tracker.tracker import Offer, Outcome
+
+#: Seconds for which the fastest reply decides what Redis's clock shows.
+CLOCK_MEMORY = 60.0
+
+#: As prelude.lua: number, crawl, fingerprint, attempts, deaths, depth, flags.
+_HEAD = Struct(">6sI8sBBHB")
+_FOREIGN_UNIT = 4
+
+
+class Request(NamedTuple):
+    """A request as it lies in a queue."""
+
+    rid: bytes
+    cno: int
+    fingerprint: bytes
+    attempts: int
+    depth: int
+    url: str
+    extras: bytes
+
+
+class Granted(NamedTuple):
+    """A lease as lease.lua returns it; without a throttle *slack* is negative."""
+
+    member: bytes
+    domain: bytes
+    priority: int
+    start: bytes
+    slack: bytes
+
+
+def pack(value: object) -> bytes:
+    """Return msgpack for a script; lone surrogates in a URL go through unchanged.
+
+    Redis's cmsgpack does not know the type for bytes.
+    """
+    packed: bytes = msgpack.packb(value, use_bin_type=False, unicode_errors="surrogatepass")
+    return packed
+
+
+def unpack(packed: bytes) -> list[Any]:
+    """Return a list that a script has packed, its strings as bytes."""
+    values: list[Any] = msgpack.unpackb(packed, raw=True)
+    return values
+
+
+def text(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogatepass")
+
+
+def unpack_request(member: bytes) -> Request:
+    rid, cno, fingerprint, attempts, _, depth, flags = _HEAD.unpack_from(member)
+    at = _HEAD.size
+    if flags >= _FOREIGN_UNIT:
+        at += 1 + member[at]
+    end = at + 2 + (member[at] << 8 | member[at + 1])
+    url = text(member[at + 2 : end])
+    return Request(rid, cno, fingerprint, attempts, depth, url, member[end:])
+
+
+def pack_options(options: CrawlOptions | None) -> bytes:
+    if options is None:
+        return pack(None)
+    return pack(
+        {
+            "shared": json.dumps(dict(options.shared)),
+            "maxdepth": _limit(options.maxdepth),
+            "domain_max_pages": _limit(options.domain_max_pages),
+            "max_pages": _limit(options.max_pages),
+            "expires": round(options.expires * 1000),
+        }
+    )
+
+
+def unpack_options(book: Mapping[bytes, bytes]) -> CrawlOptions:
+    return CrawlOptions(
+        maxdepth=_no_limit(book[b"maxdepth"]),
+        domain_max_pages=_no_limit(book[b"domain_max_pages"]),
+        max_pages=_no_limit(book[b"max_pages"]),
+        expires=int(book[b"expires"]) / 1000,
+        shared=json.loads(book[b"shared"] or b"{}"),
+    )
+
+
+def _limit(limit: int | None) -> int:
+    return -1 if limit is None else limit
+
+
+def _no_limit(limit: bytes) -> int | None:
+    return None if limit == b"-1" else int(limit)
+
+
+def unpack_crawl_id(book: Mapping[bytes, bytes]) -> CrawlId:
+    return CrawlId(text(book[b"spiderid"]), text(book[b"appid"]), text(book[b"crawlid"]))
+
+
+def unpack_status(book: Mapping[bytes, bytes]) -> CrawlStatus:
+    columns = "epoch accepted queued delayed leased done failed dropped duplicates size".split()
+    reasons = _counts(book, b"reason:")
+    return CrawlStatus(
+        crawl=unpack_crawl_id(book),
+        state=text(book[b"state"]),  # type: ignore[arg-type]  # only the scripts write it
+        options=unpack_options(book),
+        **{column: int(book[column.encode()]) for column in columns},
+        started=int(book[b"started"]) / 1000,
+        ended=int(book[b"ended"]) / 1000 if book[b"ended"] else None,
+        reasons={reason: count for reason, count in reasons.items() if count},
+        statuses={int(code): count for code, count in _counts(book, b"status:").items()},
+    )
+
+
+def _counts(book: Mapping[bytes, bytes], prefix: bytes) -> dict[str, int]:
+    return {
+        text(field.removeprefix(prefix)): int(count)
+        for field, count in book.items()
+        if field.startswith(prefix)
+    }
+
+
+def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple[object, ...]:
+    """Return an outcome as settle.lua takes it."""
+    return (
+        outcome.lease.rid,
+        outcome.lease.token,
+        outcome.kind,
+        outcome.reason,
+        outcome.detail[:1000],
+        outcome.status,
+        outcome.size,
+        outcome.busy,
+        outcome.retry_after * 1000,
+        round(delay * 1000),
+        links,
+        outcome.next,
+    )
+
+
+def offer_row(lease: Lease, links: Sequence[Offer]) -> tuple[object, ...]:
+    """Return links that the page of *lease* has too many of for one call."""
+    return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, links, None)
+
+
+def unpack_failure(record: bytes) -> Failure:
+    _, _, reason, detail, _, member = unpack(record)
+    request = unpack_request(member)
+    return Failure(request.url, text(reason), text(detail), request.attempts)
+
+
+def unpack_trace(state: bytes, reason: bytes, record: bytes, worker: bytes) -> Trace:
+    trace = Trace(
+        state=state.decode(),  # type: ignore[arg-type]  # only trace.lua writes it
+        reason=text(reason) or None,
+        worker=text(worker) or None,
+    )
+    return _with_record(trace, unpack(record)) if record else trace
+
+
+def _with_record(trace: Trace, record: list[Any]) -> Trace:
+    """Add what is on record: failed, delayed and leased requests end with (since, request)."""
+    *rest, since, member = record
+    request = unpack_request(member)
+    is_leased, is_delayed = trace.state == "leased", trace.state == "delayed"
+    return Trace(
+        state=trace.state,
+        reason=trace.reason,
+        worker=trace.worker,
+        attempts=request.attempts,
+        depth=request.depth,
+        priority=rest[2] if is_leased else rest[1],
+        since=since / 1000,
+        next_try=rest[2] / 1000 if is_delayed else None,
+    )
+
+
+class RedisClock:
+    """Redis's clock, on this process's monotonic one.
+
+    A reply is never early, so the smallest offset among recent ones is the nearest to
+    the truth; a worker that reckons with it starts late by one trip at most, never early.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._offset = self._older = float("inf")
+
+    def observe(self, redis_time: float) -> None:
+        now = time.monotonic()
+        if now - self._since > CLOCK_MEMORY / 2:
+            self._since, self._older, self._offset = now, self._offset, float("inf")
+        self._offset = min(self._offset, now - redis_time)
+
+    def monotonic(self, redis_time: float) -> float:
+        return redis_time + min(self._offset, self._older)

@@ -1,0 +1,344 @@
+"""The tracker of a fleet: every operation is one Lua script on one Redis."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import count
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
+
+from crawling.tracker import keys as names
+from crawling.tracker.redis_records import (
+    Granted,
+    RedisClock,
+    offer_row,
+    outcome_row,
+    pack,
+    pack_options,
+    unpack_crawl_id,
+    unpack_options,
+    unpack_request,
+)
+from crawling.tracker.redis_views import RedisViews
+from crawling.tracker.redis_wake import WakeUp
+from crawling.tracker.redis_watch import DeathWatch
+from crawling.tracker.tracker import Lease, Leased, Submitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from crawling.tracker.tracker import (
+        CrawlId,
+        CrawlOptions,
+        Entry,
+        Offer,
+        Outcome,
+        Source,
+        TrackerConfig,
+    )
+
+#: Offers, and outcomes, in one call: about 10 ms in which Redis serves nobody else.
+MOST_OFFERS = 1000
+MOST_OUTCOMES = 256
+MOST_LEASES = 256
+#: Requests of dead workers that one call puts back, and steps of one sweep.
+STEP = 500
+#: Seconds for which the crawl stays open between two calls of one submission.
+SUBMIT_HOLD = 60.0
+#: Crawls whose options are kept at hand.
+MOST_CRAWLS = 1000
+
+
+class Known(NamedTuple):
+    """What all requests of a crawl share, as of one revision."""
+
+    revision: int
+    crawl: CrawlId
+    options: CrawlOptions
+
+
+class RedisTracker(RedisViews):
+    """The authority over all requests, shared by all processes of the fleet."""
+
+    def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
+        super().__init__(url, config, tag=tag)
+        self._wake = WakeUp(self._redis, self.keys)
+        self._watch = DeathWatch(self._redis, self.keys)
+        self._clock = RedisClock()
+        self._incarnation = uuid4().hex
+        self._calls = count(1)
+        self._crawls: dict[int, Known] = {}
+        #: (worker, token, when) of calls whose answer was lost on the way
+        self._lost: list[tuple[str, str, float]] = []
+
+    async def close(self) -> None:
+        await self._wake.close()
+        await self._watch.close()
+        await super().close()
+
+    async def submit(
+        self,
+        crawl: CrawlId,
+        offers: Sequence[Offer],
+        options: CrawlOptions | None = None,
+        *,
+        entry: Entry = "seed",
+        source: Source | None = None,
+        hold: float = 0.0,
+    ) -> Submitted:
+        names_, queued, repeated = pack(self._names(crawl)), 0, False
+        parts = range(0, max(len(offers), 1), MOST_OFFERS)
+        for part, begin in enumerate(parts):
+            is_last = part == len(parts) - 1
+            new, repeated = await self._scripts.run(
+                "submit",
+                names_,
+                pack(self._how(entry, hold if is_last else max(hold, SUBMIT_HOLD))),
+                pack_options(options if part == 0 else None),
+                pack(_part_of(source, part)),
+                pack(offers[begin : begin + MOST_OFFERS]),
+            )
+            queued += new
+        return Submitted(queued, bool(repeated))
+
+    async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
+        await self._wake.listen()
+        token = f"{self._incarnation}.{next(self._calls)}"
+        answered = False
+        try:
+            now, wait, rows, crawls = await self._scripts.run(
+                "lease", *self._lease_args(worker, min(limit, MOST_LEASES), spiderid, token)
+            )
+            self._clock.observe(now / 1000)
+            known = await self._learn(crawls)
+            answered = True
+        finally:
+            if not answered:
+                self._lost.append((worker, token, time.monotonic()))
+        leases = [self._lease(token, known, Granted(*row)) for row in rows]
+        return Leased(leases, None if wait < 0 else wait / 1000)
+
+    async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
+        accepted = list[bool]()
+        for rows, is_ending in _batches(outcomes, self._delay):
+            results = await self._scripts.run("settle", worker, self._settling(), pack(rows))
+            if is_ending:
+                accepted += map(bool, results)
+        return accepted
+
+    async def renew(self, worker: str) -> bool:
+        return bool(await self._scripts.run("renew", worker, self._timeout_ms))
+
+    async def leave(self, worker: str) -> int:
+        held = int(await self._scripts.run("leave", worker))
+        await self._put_back([])
+        return held
+
+    async def reclaim(self) -> int:
+        return await self._put_back(await self._watch.suspects(self.config.lease_timeout))
+
+    async def sweep(self) -> bool:
+        return bool(
+            await self._scripts.run(
+                "sweep",
+                STEP,
+                round(self.config.dupefilter_timeout * 1000),
+                round(self.config.defer_max * 1000),
+            )
+        )
+
+    async def stop(self, crawl: CrawlId) -> int:
+        return await self._flag(crawl, "stopped")
+
+    async def expire(self, crawl: CrawlId) -> int:
+        return await self._flag(crawl, "expired")
+
+    async def pause(self, crawl: CrawlId) -> bool:
+        return bool(await self._flag(crawl, "paused"))
+
+    async def resume(self, crawl: CrawlId) -> bool:
+        return bool(await self._flag(crawl, "running"))
+
+    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
+        cursor, queued, name = b"0", 0, names.crawl_name(crawl)
+        while True:
+            cursor, new = await self._scripts.run(
+                "retry", name, reason, cursor, STEP, pack(self._limits())
+            )
+            queued += new
+            if cursor == b"0":
+                return int(queued)
+
+    async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
+        scaled = max(1, int(hits * scale)) if hits else 0
+        await self._scripts.run("limit", domain, scaled, window * 1000)
+
+    async def block(self, domain: str, *, blocked: bool = True) -> None:
+        await self._scripts.run("block", domain, int(blocked))
+
+    async def defer(self, domain: str, delay: float) -> None:
+        await self._scripts.run("defer", domain, round(delay * 1000))
+
+    async def idle(self, timeout: float) -> None:
+        await self._wake.wait(timeout)
+
+    async def _put_back(self, suspects: list[tuple[str, int]]) -> int:
+        back, more = await self._scripts.run("reclaim", pack(suspects), STEP)
+        while more:
+            new, more = await self._scripts.run("reclaim", pack([]), STEP)
+            back += new
+        return int(back)
+
+    async def _flag(self, crawl: CrawlId, state: str) -> int:
+        return int(await self._scripts.run("flag", names.crawl_name(crawl), state))
+
+    @property
+    def _timeout_ms(self) -> int:
+        return round(self.config.lease_timeout * 1000)
+
+    def _names(self, crawl: CrawlId) -> dict[str, str]:
+        seen, seen_apart = names.dupefilter(crawl)
+        return {
+            **crawl._asdict(),
+            "name": names.crawl_name(crawl),
+            "spider": names.escape(crawl.spiderid),
+            "seen": seen,
+            "seen_apart": seen_apart,
+        }
+
+    def _how(self, entry: Entry, hold: float) -> dict[str, object]:
+        return {"entry": entry, "hold": round(hold * 1000), **self._limits()}
+
+    def _limits(self) -> dict[str, int]:
+        page_limit = self.config.page_limit
+        return {
+            "page_limit": -1 if page_limit is None else page_limit,
+            "max_queued": self.config.max_queued,
+        }
+
+    def _settling(self) -> bytes:
+        return pack(
+            {
+                **self._limits(),
+                "retry_delay": self.config.retry_delay * 1000,
+                "defer_max": self.config.defer_max * 1000,
+                "jitter": _jitter(),
+            }
+        )
+
+    def _delay(self, outcome: Outcome) -> float:
+        """Return seconds until a retry is due."""
+        steps = self.config.retry_delay * 2.0 ** min(outcome.lease.attempts, 64)
+        return min(
+            min(steps, self.config.retry_delay_max) * _jitter(), self.config.retry_delay_max
+        )
+
+    def _lease_args(
+        self, worker: str, limit: int, spiderid: str, token: str
+    ) -> tuple[str | bytes | float, ...]:
+        config = self.config
+        politeness = {
+            "hits": config.hits,
+            "window": config.window * 1000,
+            "moderated": config.moderated,
+            "concurrency": config.concurrency,
+            "ahead": config.ahead * 1000,
+        }
+        return (
+            worker,
+            names.escape(spiderid),
+            names.view(spiderid, config),
+            names.throttle_prefix(spiderid, config),
+            limit,
+            token,
+            pack(politeness),
+            self._timeout_ms,
+            self._wake.name,
+            pack(self._lost_tokens(worker)),
+        )
+
+    def _lost_tokens(self, worker: str) -> list[str]:
+        """Return the calls of *worker* that may hold leases it has never heard of.
+
+        Nothing else would ever end those while it goes on renewing.  They are named for
+        as long as the lost command may still be on its way.
+        """
+        oldest = time.monotonic() - max(self.config.lease_timeout, 60.0)
+        self._lost = [lost for lost in self._lost if lost[2] > oldest]
+        return [token for who, token, _ in self._lost if who == worker]
+
+    async def _learn(self, crawls: list[list[int]]) -> dict[int, Known]:
+        """Return name and options of crawls, asking for what is new here or was changed."""
+        if len(self._crawls) + len(crawls) > MOST_CRAWLS:
+            self._crawls.clear()
+        known = {}
+        for cno, revision in crawls:
+            found = self._crawls.get(cno)
+            if found is None or found.revision != revision:
+                book = await self._ask("HGETALL", self.keys.crawl(cno))
+                found = Known(revision, unpack_crawl_id(book), unpack_options(book))
+                self._crawls[cno] = found
+            known[cno] = found
+        return known
+
+    def _lease(self, token: str, known: dict[int, Known], granted: Granted) -> Lease:
+        request = unpack_request(granted.member)
+        _, crawl, options = known[request.cno]
+        begin, late = 0.0, float("inf")
+        if (spare := float(granted.slack)) >= 0:
+            begin = self._clock.monotonic(float(granted.start) / 1000)
+            late = begin + spare / 1000
+        return Lease(
+            crawl=crawl,
+            options=options,
+            rid=request.rid,
+            token=token,
+            url=request.url,
+            domain=granted.domain.decode(),
+            fingerprint=request.fingerprint,
+            priority=granted.priority,
+            depth=request.depth,
+            attempts=request.attempts,
+            extras=request.extras,
+            start=begin,
+            latest=late,
+        )
+
+
+def _jitter() -> float:
+    return random.uniform(0.75, 1.25)  # noqa: S311  # spreads retries, keeps no secret
+
+
+def _part_of(source: Source | None, part: int) -> dict[str, object] | None:
+    if source is None:
+        return None
+    return {
+        "partition": f"{names.escape(source.topic)}:{source.partition}",
+        "offset": source.offset,
+        "digest": source.digest,
+        "part": part,
+    }
+
+
+def _batches(
+    outcomes: Sequence[Outcome], delay: Callable[[Outcome], float]
+) -> Iterator[tuple[list[tuple[object, ...]], bool]]:
+    """Yield what one call can take, and whether it ends leases.
+
+    Links that a page has too many of go ahead; its lease ends with the last of them.
+    """
+    rows, links = list[tuple[object, ...]](), 0
+    for outcome in outcomes:
+        rest = list(outcome.links)
+        while len(rest) > MOST_OFFERS:
+            yield [offer_row(outcome.lease, rest[:MOST_OFFERS])], False
+            rest = rest[MOST_OFFERS:]
+        if rows and (links + len(rest) > MOST_OFFERS or len(rows) == MOST_OUTCOMES):
+            yield rows, True
+            rows, links = [], 0
+        due = delay(outcome) if outcome.kind == "retry" else 0.0
+        rows.append(outcome_row(outcome, rest, due))
+        links += len(rest)
+    if rows:
+        yield rows, True
