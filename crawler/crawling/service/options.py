@@ -34,6 +34,7 @@ OPTIONS: dict[str, Kind] = {
     "REDIS_SOCKET_TIMEOUT": duration,
     "CRAWL": text,
     "LEASE_TIMEOUT": duration,
+    "SHUTDOWN_GRACE": seconds(0),
     "TRACKER_MAX_QUEUED": integer(0),
     "DUPEFILTER_TIMEOUT": seconds(0),
     "GLOBAL_PAGE_PER_DOMAIN_LIMIT": optional(integer(1)),

@@ -1,0 +1,55 @@
+"""One line that lets an existing Scrapy project crawl with the fleet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from scrapy.settings import default_settings
+from scrapy.utils.misc import load_object
+
+from crawling import settings as fleet
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
+
+#: Settings of Scrapy's own that leases need; all others stay as the project has them.
+NEEDED = (
+    "SCHEDULER DUPEFILTER_CLASS CONCURRENT_ITEMS CONCURRENT_REQUESTS_PER_DOMAIN "
+    "DOWNLOAD_DELAY SCRAPER_SLOT_MAX_ACTIVE_SIZE TWISTED_REACTOR"
+).split()
+#: Component settings of which the fleet's entries are added to the project's.
+COMPONENTS = ("DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES")
+
+
+class FleetAddon:
+    """`ADDONS = {"crawling.addon.FleetAddon": 0}` in a project's settings.
+
+    The spiders' requests then go through the tracker (TRACKER; in memory if not set), and
+    each run ends with its crawl, as in any Scrapy; with `CRAWL = ""` it serves for ever.
+    What the project has set itself stays, its pipelines and feeds too.
+    """
+
+    def __init__(self, spider: str) -> None:
+        self._spider = spider
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> FleetAddon:
+        return cls(crawler.spidercls.name)
+
+    def update_settings(self, settings: BaseSettings) -> None:
+        for name, value in vars(fleet).items():
+            if name.isupper() and (name in NEEDED or not hasattr(default_settings, name)):
+                settings.set(name, value, "addon")
+        name = quote(self._spider, safe="")
+        settings.set("CRAWL", f"{name}/default/{name}", "addon")
+        if not settings.get("TRACKER"):
+            settings.set("TRACKER", "sqlite://", "addon")
+        for setting in COMPONENTS:
+            _add(settings, setting, getattr(fleet, setting))
+
+
+def _add(settings: BaseSettings, setting: str, ours: dict[str, Any]) -> None:
+    for path, order in ours.items():
+        settings.setdefault_in_component_priority_dict(setting, load_object(path), order)

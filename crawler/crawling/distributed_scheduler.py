@@ -1,0 +1,340 @@
+"""Scrapy's scheduler, on the tracker: requests are leased, and settled when they are over.
+
+Scrapy asks here without waiting; all talk with the tracker is in `leasing.LeasePump`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from scrapy import signals
+from scrapy.exceptions import DontCloseSpider
+from scrapy.utils.defer import deferred_from_coro
+from scrapy.utils.reactor import is_reactor_installed
+
+from crawling.crawl_rules import CrawlRules
+from crawling.engine_hooks import EngineHooks
+from crawling.exceptions import ConfigError, RequestError
+from crawling.held_lease import HeldLease, current_lease
+from crawling.in_flight import InFlight
+from crawling.lease_buffer import LeaseBuffer
+from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
+from crawling.outcomes import Released, Verdict
+from crawling.request_record import request_of
+from crawling.service.config import read, tracker_config, tracker_url
+from crawling.signals import output_down, output_up
+from crawling.tracker.tracker import CrawlId
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrapy import Request, Spider
+    from scrapy.core.engine import ExecutionEngine
+    from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
+    from scrapy.statscollectors import StatsCollector
+    from twisted.internet.defer import Deferred
+
+    from crawling.tracker.tracker import Lease, Offer, Outcome, TrackerConfig
+
+__all__ = ["DistributedScheduler", "current_lease"]
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two audits.
+AUDIT = 30.0
+
+
+@dataclass(frozen=True)
+class SchedulerConfig:
+    """The settings, read once."""
+
+    url: str
+    tracker: TrackerConfig
+    #: CRAWL: the one crawl to work for until its end; None: serve until SIGTERM.
+    crawl: CrawlId | None
+    #: CONCURRENT_REQUESTS
+    concurrency: int
+    #: SHUTDOWN_GRACE: seconds that downloads may still take once the spider closes.
+    grace: float
+    #: ALLOW_PRIVATE_ADDRESSES
+    private_allowed: bool
+
+    @classmethod
+    def from_settings(cls, settings: BaseSettings) -> SchedulerConfig:
+        return cls(
+            url=tracker_url(settings),
+            tracker=tracker_config(settings),
+            crawl=_crawl_id(read(settings, "CRAWL")),
+            concurrency=settings.getint("CONCURRENT_REQUESTS"),
+            grace=read(settings, "SHUTDOWN_GRACE"),
+            private_allowed=read(settings, "ALLOW_PRIVATE_ADDRESSES"),
+        )
+
+    @property
+    def reserve(self) -> int:
+        """How many leases to hold beyond what can start, to hide the way to the tracker."""
+        return max(2, self.concurrency // 8)
+
+
+class DistributedScheduler:
+    """Set as SCHEDULER: hands out leased requests and keeps the books of their end.
+
+    A request counts as over when its callbacks have ended and all its items are through
+    the pipelines.  Duplicates are the tracker's business.
+    """
+
+    def __init__(self, crawler: Crawler, config: SchedulerConfig) -> None:
+        assert crawler.engine is not None
+        assert crawler.spider is not None
+        assert crawler.stats is not None
+        self._crawler = crawler
+        self._engine: ExecutionEngine = crawler.engine
+        self._spider: Spider = crawler.spider
+        self._stats: StatsCollector = crawler.stats
+        self._config = config
+        name = self._spider.name
+        worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        post = Post(config.url, config.tracker, worker, name, config.crawl)
+        self._pump = LeasePump(post, self, self._stats)
+        self._buffer = LeaseBuffer()
+        self._rules = CrawlRules(private_allowed=config.private_allowed)
+        default_crawl = config.crawl or CrawlId(name, "default", name)
+        self._in_flight = InFlight(self._spider, self._rules, self, default_crawl)
+        self._hooks = EngineHooks(
+            self._engine, self._in_flight, grace=config.grace, stop_leasing=self._stop_leasing
+        )
+        self._down: set[int] = set()
+        self._closing = False
+        self._alarm: asyncio.TimerHandle | None = None
+        self._audits: asyncio.Task[None] | None = None
+        self._giving_up: asyncio.Task[None] | None = None
+        self._trigger: Any = None
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> DistributedScheduler:
+        return cls(crawler, SchedulerConfig.from_settings(crawler.settings))
+
+    # What Scrapy calls.
+
+    def open(self, spider: Spider) -> Deferred[None]:
+        # Scrapy before 2.15 cannot await a coroutine here.
+        return deferred_from_coro(self._open())
+
+    def close(self, reason: str) -> Deferred[None]:
+        return deferred_from_coro(self._close())
+
+    def has_pending_requests(self) -> bool:
+        if self._pump.unsent or self._in_flight or self._buffer:
+            return True
+        # Without a crawl, `_stay_open` keeps the spider; so extensions see it idle.
+        return self._config.crawl is not None and not self._pump.ended
+
+    def enqueue_request(self, request: Request) -> bool:
+        return self._in_flight.enqueue(request)
+
+    def next_request(self) -> Request | None:
+        if self._held_back:
+            return None
+        while (held := self._buffer.pop()) is not None:
+            request = self._request_of(held)
+            if request is not None:
+                if self._buffer.startable < self._config.reserve // 2:
+                    self._pump.wake()
+                return request
+        self._set_alarm()
+        return None
+
+    # What the pump calls.
+
+    def room(self) -> int:
+        slot = self._engine.scraper.slot
+        if self._held_back or slot is None or slot.needs_backout():
+            return 0
+        if self._buffer.startable >= max(1, self._config.reserve // 2):
+            return 0
+        active = len(self._engine.downloader.active)
+        return self._config.concurrency + self._config.reserve - active - len(self._buffer)
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            held = HeldLease(lease)
+            logger.debug("Request leased", extra=_extra("lease", lease))
+            if self._held_back:
+                self._release(held, "the worker stops")
+                continue
+            try:
+                self._rules.of(lease)
+            except ConfigError as error:
+                self._in_flight.settle(held, Verdict("failed", "spider_error", str(error)))
+            else:
+                self._buffer.add(held)
+        if self._buffer.startable:
+            self.wake()
+        else:
+            self._set_alarm()
+
+    def holds(self, crawl: CrawlId | None) -> bool:
+        if crawl is None:
+            return bool(self._buffer or self._in_flight)
+        held_leases = chain(self._buffer, self._in_flight)
+        return any(held.lease.crawl == crawl for held in held_leases)
+
+    def lose(self) -> None:
+        for held in self._buffer.clear():
+            self._release(held, "the worker was declared dead")
+
+    def wake(self) -> None:
+        # Scrapy has no public way; without this it looks again within 5 s.
+        slot = getattr(self._engine, "_slot", None)
+        if slot is not None and slot.closing is None:
+            slot.nextcall.schedule()
+
+    def give_up(self) -> None:
+        if not self._closing:
+            closing = self._engine.close_spider_async(reason="scheduler_error")
+            self._giving_up = asyncio.create_task(closing)
+
+    # What the requests in flight call.
+
+    def settle(self, outcome: Outcome) -> None:
+        self._pump.settle(outcome)
+
+    def seed(self, crawl: CrawlId, offer: Offer) -> None:
+        self._pump.seed(crawl, offer)
+
+    def may_send(self, held: HeldLease) -> None:
+        if self._closing:
+            raise Released("the worker stops")
+        if self._buffer.is_lost(held):
+            self._stats.inc_value("fleet/released_late")
+            raise Released("too late for its place in the throttle")
+        self._buffer.sent(held)
+
+    # Inside.
+
+    async def _open(self) -> None:
+        connect = self._crawler.signals.connect
+        connect(self._in_flight.spider_error, signals.spider_error)
+        connect(self._in_flight.item_error, signals.item_error)
+        connect(self._output_down, output_down)
+        connect(self._output_up, output_up)
+        if self._config.crawl is None:
+            connect(self._stay_open, signals.spider_idle)
+        if is_reactor_installed():
+            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+
+            self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        await self._pump.start()
+        self._audits = asyncio.create_task(self._audit())
+
+    async def _close(self) -> None:
+        self._stop_leasing()
+        self._release_all("the spider closed")
+        if self._audits is not None:
+            self._audits.cancel()
+        self._hooks.closed()
+        await self._pump.close()
+        if self._trigger is not None:
+            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+
+            reactor.removeSystemEventTrigger(self._trigger)
+
+    def _shut_down(self) -> Deferred[None]:
+        """Give everything back before the reactor stops: a second SIGTERM closes nothing."""
+        self._stop_leasing()
+        self._release_all("the worker was killed")
+        return deferred_from_coro(self._pump.close(EMERGENCY_LIMIT))
+
+    async def _audit(self) -> None:
+        while True:
+            await asyncio.sleep(AUDIT)
+            self._in_flight.audit(self._engine)
+
+    @property
+    def _held_back(self) -> bool:
+        return self._closing or bool(self._down)
+
+    def _stay_open(self) -> None:
+        raise DontCloseSpider
+
+    def _output_down(self, saver: object, reason: object) -> None:
+        self._down.add(id(saver))
+        logger.warning(
+            "Output down, leasing stops", extra={"action": "hold", "reason": str(reason)}
+        )
+        # Another worker's output may be up.
+        for held in self._buffer.clear():
+            self._release(held, "output down")
+
+    def _output_up(self, saver: object) -> None:
+        self._down.discard(id(saver))
+        if not self._down:
+            logger.info("Output up, leasing goes on", extra={"action": "resume"})
+            self._pump.wake()
+
+    def _stop_leasing(self) -> None:
+        self._closing = True
+        for held in self._buffer.clear():
+            self._release(held, "the worker stops")
+
+    def _release_all(self, why: str) -> None:
+        for held in self._in_flight:
+            self._release(held, f"{why}, {held.phase}")
+
+    def _release(self, held: HeldLease, why: str) -> None:
+        self._in_flight.settle(held, Verdict("released", "", why))
+
+    def _request_of(self, held: HeldLease) -> Request | None:
+        """Return the Request of a lease, or settle the lease when there is none."""
+        if self._buffer.is_lost(held):
+            self._stats.inc_value("fleet/released_late")
+            self._release(held, "too late for its place in the throttle")
+            return None
+        try:
+            request = request_of(held.lease, self._spider)
+        except RequestError as error:
+            self._in_flight.settle(held, Verdict("failed", error.reason, str(error)))
+            return None
+        self._in_flight.begin(held, request)
+        return request
+
+    def _set_alarm(self) -> None:
+        """Wake the engine when the next lease may start."""
+        start = self._buffer.next_start
+        if start is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_later(max(0.0, start - time.monotonic()), self.wake)
+
+
+def _crawl_id(name: str) -> CrawlId | None:
+    """Return the crawl that CRAWL names as `spiderid/appid/crawlid`, percent-escaped."""
+    if not name:
+        return None
+    parts = name.split("/")
+    if len(parts) != 3 or not all(parts):
+        raise ConfigError("CRAWL", f"must be spiderid/appid/crawlid, not {name!r}")
+    return CrawlId(*map(unquote, parts))
+
+
+def _extra(action: str, lease: Lease) -> dict[str, str]:
+    crawl = lease.crawl
+    return {
+        "action": action,
+        "url": lease.url,
+        "appid": crawl.appid,
+        "crawlid": crawl.crawlid,
+        "spiderid": crawl.spiderid,
+    }

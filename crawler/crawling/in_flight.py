@@ -1,0 +1,280 @@
+"""The requests that Scrapy works on for their leases, and how each lease ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from scrapy import Request
+from scrapy.http import Response
+from scrapy.utils.url import url_is_from_any_domain
+from twisted.python.failure import Failure
+
+from crawling.exceptions import RequestError
+from crawling.held_lease import held_here
+from crawling.outcomes import Released, Verdict, classify, describe, retry_asked
+from crawling.request_record import child_offer, next_offer, seed_offer
+from crawling.tracker.tracker import CrawlId, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrapy import Spider
+    from scrapy.core.engine import ExecutionEngine
+
+    from crawling.crawl_rules import CrawlRules
+    from crawling.held_lease import HeldLease
+    from crawling.links import LinkBatch
+    from crawling.tracker.tracker import Offer
+
+logger = logging.getLogger(__name__)
+
+#: Seconds in one phase after which the audit tells of a request.
+LONG = 900.0
+
+
+class Desk(Protocol):
+    """Where outcomes and seeds are handed in, and what is known of the throttle."""
+
+    def settle(self, outcome: Outcome) -> None: ...
+
+    def seed(self, crawl: CrawlId, offer: Offer) -> None: ...
+
+    def may_send(self, held: HeldLease) -> None:
+        """Raise `Released` when the request must not be sent now."""
+
+
+class InFlight:
+    """Knows of every leased Request that the engine has, by identity."""
+
+    def __init__(
+        self, spider: Spider, rules: CrawlRules, desk: Desk, default_crawl: CrawlId
+    ) -> None:
+        self._spider = spider
+        self._rules = rules
+        self._desk = desk
+        self._default_crawl = default_crawl
+        self._held: dict[Request, HeldLease] = {}
+        #: What the downloader returned in place of a leased Request, until it is scheduled.
+        self._replaced: dict[Request, HeldLease] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[HeldLease]:
+        return iter(list(self._held.values()))
+
+    def begin(self, held: HeldLease, request: Request) -> None:
+        held.request = request
+        held.enter("handed")
+        self._held[request] = held
+
+    def held(self, request: Request) -> HeldLease | None:
+        return self._held.get(request)
+
+    # What the engine's hooks tell, in this order.
+
+    def sending(self, request: Request) -> None:
+        held = self._held.get(request)
+        if held is not None:
+            self._desk.may_send(held)
+
+    def downloaded(self, request: Request, response: Response) -> None:
+        held = self._held.get(request)
+        if held is not None:
+            bad = response.status >= 400
+            held.trouble = (f"http_{response.status}", "") if bad else ("", "")
+
+    def download_failed(self, request: Request, error: Exception) -> None:
+        held = self._held.get(request)
+        if held is not None:
+            verdict = classify(error)
+            held.trouble = (verdict.reason, verdict.detail)
+
+    def fetched(self, held: HeldLease, result: Any) -> None:
+        held.enter("fetched")
+        held.result = result
+        if isinstance(result, Request):
+            self._replaced[result] = held
+            asyncio.get_running_loop().call_soon(self._not_scheduled, held, result)
+
+    def finished(self, held: HeldLease) -> None:
+        verdict = _verdict(held)
+        status, size = 0, 0
+        if verdict.kind == "done" and isinstance(held.result, Response):
+            status, size = held.result.status, len(held.result.body)
+        self.settle(held, verdict, status=status, size=size)
+
+    def item_lost(self, held: HeldLease, error: BaseException) -> None:
+        held.lost_items.append(error)
+        logger.error("Item lost", extra=_extra("item_error", held), exc_info=error)
+
+    def batch(self, batch: LinkBatch) -> None:
+        held = held_here()
+        if held is None or not held.open:
+            for url in batch.urls:
+                self.enqueue(Request(url))
+            return
+        offers = self._rules.of(held.lease).offers(batch.urls, held.lease)
+        if self._spider.name != held.lease.crawl.spiderid:
+            offers = [offer._replace(spiderid=self._spider.name) for offer in offers]
+        held.links.extend(offers)
+
+    # Signals.
+
+    def spider_error(self, failure: Failure) -> None:
+        held = held_here()
+        if held is not None:
+            held.spider_errors.append(failure.value)
+
+    def item_error(self, failure: Failure) -> None:
+        held = held_here()
+        if held is not None:
+            held.lost_items.append(failure.value)
+
+    # Requests on their way back to the scheduler.
+
+    def enqueue(self, request: Request) -> bool:
+        """Take a Request from the engine; False when it cannot be stored."""
+        replaced = self._replaced.pop(request, None)
+        if replaced is not None and replaced.open:
+            self._go_on(replaced, request)
+            return True
+        held = held_here()
+        try:
+            if held is not None and held.open:
+                self._add_child(held, request)
+            else:
+                self._add_seed(held, request)
+        except RequestError as error:
+            # Raised from here it would end a worker of the page's items.
+            logger.error(  # noqa: TRY400 - the spider's mistake; our traceback says nothing
+                "Request cannot be stored",
+                extra={"action": "refuse", "url": request.url, "reason": str(error)},
+            )
+            if held is not None:
+                held.spider_errors.append(error)
+            return False
+        return True
+
+    def _go_on(self, held: HeldLease, request: Request) -> None:
+        """Settle a lease whose Request some middleware replaced by *request*."""
+        asked = retry_asked(request)
+        if asked is not None:
+            verdict = Verdict("retry", asked.reason, asked.detail)
+            self.settle(held, verdict, busy=asked.busy, retry_after=asked.retry_after)
+            return
+        assert held.request is not None
+        redirected = _is_redirect(held.request, request)
+        rule = self._rules.of(held.lease).redirect_rule(request.url) if redirected else ""
+        if rule:
+            self.settle(held, Verdict("dropped", rule, f"redirect to {request.url}"))
+            return
+        try:
+            offer = next_offer(request, held.lease, self._spider, redirected=redirected)
+        except RequestError as error:
+            self.settle(held, Verdict("failed", error.reason, str(error)))
+            return
+        verdict = Verdict("redirect") if redirected else _plain_retry(held)
+        self.settle(held, verdict, next=offer)
+
+    def _not_scheduled(self, held: HeldLease, request: Request) -> None:
+        """Drop a lease whose new Request a handler of request_scheduled has refused."""
+        self._replaced.pop(request, None)
+        if held.open and held.phase == "fetched":
+            # Scrapy does not say which handler; its own is OffsiteMiddleware's.
+            allowed = getattr(self._spider, "allowed_domains", None)
+            onsite = not allowed or url_is_from_any_domain(request.url, allowed)
+            reason = "x_refused" if onsite else "offsite"
+            self.settle(held, Verdict("dropped", reason, f"refused: {request.url}"))
+
+    def _add_child(self, held: HeldLease, request: Request) -> None:
+        rule = self._rules.of(held.lease).redirect_rule(request.url)
+        nth = len(held.links)
+        held.links.append(child_offer(request, held.lease, self._spider, rule=rule, nth=nth))
+
+    def _add_seed(self, held: HeldLease | None, request: Request) -> None:
+        crawl = self._default_crawl if held is None else held.lease.crawl
+        crawl = CrawlId(
+            crawl.spiderid,
+            request.meta.get("appid", crawl.appid),
+            request.meta.get("crawlid", crawl.crawlid),
+        )
+        rule = self._rules.general.redirect_rule(request.url)
+        self._desk.seed(crawl, seed_offer(request, crawl, self._spider, rule=rule))
+
+    # The end.
+
+    def settle(self, held: HeldLease, verdict: Verdict, **facts: Any) -> None:
+        """Hand in how the lease ended; what comes later for it changes nothing."""
+        if not held.open:
+            return
+        held.enter("settled")
+        if held.request is not None:
+            self._held.pop(held.request, None)
+        # A released page is fetched again, and its links are found again.
+        links = [] if verdict.kind == "released" else held.links
+        self._desk.settle(
+            Outcome(
+                held.lease,
+                verdict.kind,
+                reason=verdict.reason,
+                detail=verdict.detail,
+                links=links,
+                **facts,
+            )
+        )
+
+    def audit(self, engine: ExecutionEngine) -> None:
+        """Release what the engine no longer has: an end that the hooks missed."""
+        slot = engine.scraper.slot
+        scraping = set() if slot is None else slot.active
+        for held in self:
+            assert held.request is not None
+            known = held.request in engine.downloader.active or held.request in scraping
+            if not known and held.missed:
+                logger.error("Request lost by the engine", extra=_extra("audit", held))
+                self.settle(held, Verdict("released", "", "lost by the engine"))
+            held.missed = not known
+            if time.monotonic() - held.since > LONG:
+                logger.warning("Request takes long", extra=_extra("audit", held))
+
+
+def _verdict(held: HeldLease) -> Verdict:
+    """Return how a lease ended whose page was parsed, with all its items processed."""
+    failure = held.result
+    if isinstance(failure, Failure) and failure.check(Released):
+        return classify(failure)
+    if held.lost_items:
+        return Verdict("failed", "output_error", describe(held.lost_items[0]))
+    if isinstance(failure, Failure):
+        return classify(failure)
+    if held.spider_errors:
+        return Verdict("failed", "spider_error", describe(held.spider_errors[0]))
+    if held.refusal is not None:
+        return classify(held.refusal)
+    return Verdict("done")
+
+
+def _is_redirect(before: Request, after: Request) -> bool:
+    # A site that sets a cookie redirects to the same URL.
+    times = "redirect_times"
+    return after.url != before.url or after.meta.get(times, 0) > before.meta.get(times, 0)
+
+
+def _plain_retry(held: HeldLease) -> Verdict:
+    reason, detail = held.trouble
+    return Verdict("retry", reason or "bad_response", detail)
+
+
+def _extra(action: str, held: HeldLease) -> dict[str, Any]:
+    lease = held.lease
+    return {
+        "action": action,
+        "url": lease.url,
+        "appid": lease.crawl.appid,
+        "crawlid": lease.crawl.crawlid,
+        "phase": held.phase,
+    }
