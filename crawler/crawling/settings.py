@@ -135,8 +135,8 @@ TELNETCONSOLE_ENABLED = False
 REMOTE_CONTROL_ENABLED = False
 
 # Scrapy 2.16 renamed the setting, and warns of the old name.
-_RENAMED = tuple(int(part) for part in version("scrapy").split(".")[:2]) >= (2, 16)
-globals()["TWISTED_DNS_RESOLVER" if _RENAMED else "DNS_RESOLVER"] = (
+_renamed = tuple(int(part) for part in version("scrapy").split(".")[:2]) >= (2, 16)
+globals()["TWISTED_DNS_RESOLVER" if _renamed else "DNS_RESOLVER"] = (
     "crawling.address_guard.GuardedResolver"
 )
 

@@ -36,7 +36,7 @@ def integer(low: int, high: int | None = None) -> Kind:
     def read(value: Any) -> int:
         number = _number(value)
         if number is None or number != int(number):
-            raise ValueError("must be a whole number" + _bounds(low, high))
+            raise ValueError(f"must be a whole number, {_bounds(low, high)}")
         return int(_within(number, low, high))
 
     return read
@@ -48,7 +48,7 @@ def seconds(low: float) -> Kind:
     def read(value: Any) -> float:
         number = _number(value)
         if number is None:
-            raise ValueError("must be a number of seconds" + _bounds(low, None))
+            raise ValueError(f"must be a number of seconds, {_bounds(low, None)}")
         return _within(number, low, None)
 
     return read
@@ -125,9 +125,9 @@ def _number(value: Any) -> float | None:
 
 def _within(number: float, low: float, high: float | None) -> float:
     if number < low or (high is not None and number > high):
-        raise ValueError("must be" + _bounds(low, high))
+        raise ValueError(f"must be {_bounds(low, high)}")
     return number
 
 
 def _bounds(low: float, high: float | None) -> str:
-    return f" from {low} to {high}" if high is not None else f" of at least {low}"
+    return f"from {low} to {high}" if high is not None else f"at least {low}"
