@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, TypeGuard
-from urllib.parse import urljoin, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 from lxml import etree
 from scrapy.http import HtmlResponse, TextResponse, XmlResponse
@@ -42,12 +42,13 @@ NOT_LINKS = frozenset(
     "skype sms tel urn vbscript viber view-source whatsapp xmpp".split()
 )
 
-# Matches whatever comes, so that the scan is linear: what is left open ends with the page.
+# Linear: whatever comes is matched, and what is left open ends with the page.  A tag of
+# more than 1000 attributes is matched in part, without its end.
 _TAG = re.compile(
     r"<script\b.*?(?:</script[^>]*>?|\Z)"
     r"|<style\b.*?(?:</style[^>]*>?|\Z)"
     r"|<!--.*?(?:-->|\Z)"
-    r"|<[a-z](?:[^=>]+|=\s*(?:\"[^\"]*\"?|'[^']*'?)?)*>?",
+    r"|<[a-z](?:[^=>]+|=\s*(?:\"[^\"]*\"?|'[^']*'?)?){0,2000}>?",
     re.DOTALL | re.IGNORECASE,
 )
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.\-]*):")
@@ -73,13 +74,16 @@ def extract_links(response: Response) -> dict[str, str]:
     """
     if not _is_markup(response):
         return {}
-    root = _parse(text_of(response))
+    text = text_of(response)
+    if len(text) > MAX_MARKUP:
+        _warn("Page is too long, links are read from its beginning", response)
+    root = _parse(text[:MAX_MARKUP])
     if root is None:
         return {}
     elements = list(islice(root.iter("base", "a", "area"), MAX_LINKS))
     if len(elements) == MAX_LINKS:
-        logger.warning("Page has too many links", extra={"action": "extract_links"})
-    base = Base(response.url, response.encoding, _base_href(elements))
+        _warn("Page has too many links, the rest is left out", response)
+    base = Base(response.url, encoding_of(response), _base_href(elements))
     links: dict[str, str] = {}
     for element in elements:
         href = element.get("href")
@@ -115,24 +119,26 @@ class Base:
 
     def __init__(self, url: str, encoding: str | None = None, href: str | None = None) -> None:
         self.url = url
-        self.encoding = encoding or "utf-8"
+        # Of a query; browsers take UTF-8 for all of Unicode's encodings.
+        self.encoding = encoding if encoding and not encoding.startswith("utf") else "utf-8"
         if href is not None:
             # Browsers ignore a base that is no place on the web.
-            joined = self._join(href.partition("#")[0])
+            joined = self._join(_stripped(href))
             if joined is not None and joined.startswith(("http://", "https://")):
                 self.url = joined
-        parts = urlsplit(self.url)
-        self._page = self.url.partition("#")[0].partition("?")[0]
+        page = self.url.partition("#")[0].partition("?")[0]
+        if page.count("/") < 3:
+            page += "/"
         self._prefixes = {
             "absolute": "",
-            "root": f"{parts.scheme}://{parts.netloc}",
-            "page": self._page,
-            "folder": self._folder(),
+            "root": "/".join(page.split("/", 3)[:3]),
+            "page": page,
+            "folder": urljoin(page, ".") if "/." in page else page.rpartition("/")[0] + "/",
         }
 
     def join(self, href: str) -> str | None:
         """Return the absolute URL without fragment, None for what is no link."""
-        href = _SPACE_INSIDE.sub("", href.strip(_SPACE_AROUND)).partition("#")[0]
+        href = _stripped(href)
         plain = _PLAIN.fullmatch(href)
         if plain and not (href.startswith(".") or "/." in href):
             return self._prefixes[plain.lastgroup or ""] + href
@@ -140,15 +146,6 @@ class Base:
         if not href or (scheme and scheme[1].lower() in NOT_LINKS):
             return None
         return self._join(href)
-
-    def _folder(self) -> str:
-        if self._page.count("/") < 3:
-            return f"{self._page}/"
-        return (
-            urljoin(self._page, ".")
-            if "/." in self._page
-            else self._page.rpartition("/")[0] + "/"
-        )
 
     def _join(self, href: str) -> str | None:
         try:
@@ -161,7 +158,12 @@ class Base:
             return None
 
 
-def _is_markup(response: Response) -> TypeGuard[TextResponse]:
+def _stripped(href: str) -> str:
+    """Return *href* without its fragment, and without the space that browsers take out."""
+    return _SPACE_INSIDE.sub("", href.strip(_SPACE_AROUND)).partition("#")[0]
+
+
+def _is_markup(response: Response) -> bool:
     """Say whether a browser would look for tags; without a type it would guess."""
     if isinstance(response, HtmlResponse | XmlResponse):
         return True
@@ -169,9 +171,9 @@ def _is_markup(response: Response) -> TypeGuard[TextResponse]:
 
 
 def _parse(text: str) -> etree._Element | None:
-    text = text[:MAX_MARKUP].replace("\0", "")
+    text = text.replace("\0", "")
     if len(text) > LARGE:
-        text = _TAG.sub(lambda tag: tag[0] if len(tag[0]) <= MAX_TAG else "", text)
+        text = _TAG.sub(_cut, text)
     parser = etree.HTMLParser(
         encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True
     )
@@ -179,6 +181,14 @@ def _parse(text: str) -> etree._Element | None:
         return etree.fromstring(text.encode("utf-8", "replace"), parser)
     except etree.XMLSyntaxError:
         return None
+
+
+def _warn(message: str, response: Response) -> None:
+    logger.warning(message, extra={"action": "extract_links", "url": response.url})
+
+
+def _cut(tag: re.Match[str]) -> str:
+    return tag[0] if len(tag[0]) <= MAX_TAG and tag[0].endswith(">") else ""
 
 
 def _base_href(elements: Iterable[etree._Element]) -> str | None:

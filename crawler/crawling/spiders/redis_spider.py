@@ -8,6 +8,7 @@ from scrapy import Spider
 
 from crawling.held_lease import current_lease
 from crawling.items import RawResponseItem
+from crawling.request_record import requestid
 from crawling.spiders.lxmlhtml import encoding_of
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ class RedisSpider(Spider):
         self, response: Response, links: Iterable[Mapping[str, str]] = ()
     ) -> RawResponseItem:
         """Return *response* as an item, whatever its body is: text, image or nothing."""
-        request, meta = response.request, response.meta
+        request, meta, lease = response.request, response.meta, current_lease()
         assert request is not None
+        assert lease is not None
         return RawResponseItem(
-            requestid=meta["requestid"],
+            requestid=requestid(lease),
             appid=meta["appid"],
             crawlid=meta["crawlid"],
             spiderid=meta["spiderid"],

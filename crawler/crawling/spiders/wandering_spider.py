@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 from scrapy import Request
 
 from crawling.held_lease import current_lease
-from crawling.links import PRIORITY_STEP, LinkRules
+from crawling.links import LinkRules
+from crawling.request_record import PRIORITY_STEP, SAME_DEPTH
 from crawling.spiders.lxmlhtml import extract_links
 from crawling.spiders.redis_spider import RedisSpider
 
@@ -36,7 +37,7 @@ class WanderingSpider(RedisSpider):
         if url is None:
             self.logger.info("Did not find any more links", extra={"action": "wander"})
             return
-        yield Request(url, priority=PRIORITY_STEP, meta={"step": step + 1})
+        yield Request(url, priority=PRIORITY_STEP, meta={"step": step + 1, SAME_DEPTH: True})
 
     def choose(self, response: Response) -> str | None:
         """Return a random one of the links that the crawl admits, None without any."""
