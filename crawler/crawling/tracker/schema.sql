@@ -103,7 +103,7 @@ CREATE TABLE requests (
     fingerprint INTEGER NOT NULL,
     depth INTEGER NOT NULL,
     since REAL NOT NULL,
-    url TEXT NOT NULL,
+    url BLOB NOT NULL,
     extras BLOB NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
     deaths INTEGER NOT NULL DEFAULT 0,
@@ -147,13 +147,13 @@ CREATE TABLE failures (
     fingerprint INTEGER NOT NULL,
     priority INTEGER NOT NULL,
     depth INTEGER NOT NULL,
-    url TEXT NOT NULL,
+    url BLOB NOT NULL,
     extras BLOB NOT NULL,
     home TEXT,
     chain TEXT,
     attempts INTEGER NOT NULL,
     reason TEXT NOT NULL,
-    detail TEXT NOT NULL
+    detail BLOB NOT NULL
 );
 CREATE INDEX failures_crawl ON failures (crawl, id);
 

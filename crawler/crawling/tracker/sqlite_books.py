@@ -110,9 +110,9 @@ class Step:
     def books(self, number: int) -> Books:
         if number not in self._crawls:
             row = self.db.execute("SELECT * FROM crawls WHERE id = ?", (number,)).fetchone()
-            *columns, reasons, statuses = row
             self._crawls[number] = Books(
-                *columns, reasons=json.loads(reasons), statuses=json.loads(statuses)
+                *row[:-2],
+                *map(json.loads, row[-2:]),
             )
         return self._crawls[number]
 

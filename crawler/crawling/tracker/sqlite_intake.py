@@ -30,6 +30,22 @@ def number_of(fingerprint: bytes) -> int:
     return int.from_bytes(fingerprint, "big", signed=True)
 
 
+def blob_of(text: str) -> bytes:
+    """Return a URL or an error as it is stored: either may hold what is no valid text."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def text_of(blob: bytes) -> str:
+    return blob.decode("utf-8", "surrogatepass")
+
+
+def _storable(offer: Offer) -> Offer:
+    if offer.domain.isascii():
+        return offer
+    domain = offer.domain.encode("ascii", "backslashreplace").decode()
+    return offer._replace(domain=domain)
+
+
 class Failed(NamedTuple):
     """A row of `failures`, as an offer."""
 
@@ -63,6 +79,7 @@ class Intake:
 
     def seeds(self, offers: Sequence[Offer]) -> int:
         """Queue all that the limits allow, seen before or not."""
+        offers = [_storable(offer) for offer in offers]
         self._next = self._step.numbers(len(offers))
         for offer in offers:
             self._accept(offer, offer.rule or self._over_budget(offer.domain))
@@ -70,6 +87,7 @@ class Intake:
 
     def links(self, offers: Sequence[Offer]) -> int:
         """Queue what is new, and what was dropped for a reason that has passed."""
+        offers = [_storable(offer) for offer in offers]
         known = self._known(offers)
         self._next = self._step.numbers(len(offers))
         for offer in offers:
@@ -168,7 +186,7 @@ class Intake:
         self._requests.append(
             (
                 *(number, books.id, books.run, queue, offer.priority, place, fingerprint),
-                *(offer.depth, step.now, offer.url, offer.extras),
+                *(offer.depth, step.now, blob_of(offer.url), offer.extras),
                 *(home, json.dumps(chain) if chain else None),
             )
         )

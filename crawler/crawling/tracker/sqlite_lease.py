@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
+from crawling.tracker.sqlite_intake import text_of
 from crawling.tracker.sqlite_queues import NEVER, refresh, view_of
 from crawling.tracker.sqlite_settle import queue_due
 from crawling.tracker.throttle import Throttle
@@ -126,7 +127,7 @@ class Lending:
                 options=step.options(books),
                 rid=number.to_bytes(8, "big"),
                 token=self._token,
-                url=url,
+                url=text_of(url),
                 domain=place.domain,
                 fingerprint=fingerprint.to_bytes(8, "big", signed=True),
                 priority=priority,

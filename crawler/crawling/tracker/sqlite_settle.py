@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crawling.tracker.sqlite_intake import Intake, given_up, number_of
+from crawling.tracker.sqlite_intake import Intake, given_up, number_of, blob_of
 from crawling.tracker.sqlite_queues import Lane, open_again, queue_of, rank
 from crawling.tracker.tracker import PASSING_REASONS
 
@@ -58,7 +58,7 @@ class Request:
     rank: int
     fingerprint: int
     depth: int
-    url: str
+    url: bytes
     extras: bytes
     attempts: int
     deaths: int
@@ -175,7 +175,7 @@ def fail(step: Step, request: Request, reason: str, detail: str) -> None:
     books = step.books(request.crawl)
     books.failed += 1
     books.give_reason(reason)
-    step.db.execute(_FAILURE, {**vars(request), "reason": reason, "detail": detail})
+    step.db.execute(_FAILURE, {**vars(request), "reason": reason, "detail": blob_of(detail)})
     _end(step, request, f"failed {reason}")
 
 
@@ -234,7 +234,7 @@ def _retry(step: Step, request: Request, outcome: Outcome) -> None:
     request.attempts += 1
     request.priority -= RETRY_PENALTY
     if outcome.next is not None:
-        request.url, request.extras = outcome.next.url, outcome.next.extras
+        request.url, request.extras = blob_of(outcome.next.url), outcome.next.extras
     again(step, request, tail=True, delay=delay)
 
 
@@ -250,7 +250,7 @@ def _redirect(step: Step, books: Books, request: Request, outcome: Outcome) -> N
         chain = [known for known in request.fingerprints if known != fingerprint]
         request.chain = json.dumps(chain)
     request.fingerprint = fingerprint
-    request.url, request.extras = target.url, target.extras
+    request.url, request.extras = blob_of(target.url), target.extras
     request.priority, request.depth = target.priority, target.depth
     request.spiderid = target.spiderid or request.spiderid
     request.domain = target.domain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from crawling.tracker.sqlite_intake import Failed, Intake
+from crawling.tracker.sqlite_intake import Failed, Intake, text_of
 from crawling.tracker.sqlite_settle import RETRY_PENALTY
 from crawling.tracker.tracker import Offer, Submitted
 
@@ -69,7 +69,7 @@ def _failed(row: tuple[Any, ...]) -> Failed:
     fingerprint = fingerprint.to_bytes(8, "big", signed=True)
     return Failed(
         number,
-        Offer(url, domain, fingerprint, priority, depth, extras, spiderid=spiderid),
+        Offer(text_of(url), domain, fingerprint, priority, depth, extras, spiderid=spiderid),
         reason,
         home,
         json.loads(chain or "[]"),

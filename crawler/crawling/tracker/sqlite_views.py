@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from crawling.tracker.sqlite_intake import given_up, number_of
+from crawling.tracker.sqlite_intake import given_up, number_of, text_of
 from crawling.tracker.sqlite_queues import NEVER, view_of
 from crawling.tracker.tracker import (
     CrawlId,
@@ -71,7 +71,10 @@ def failures(step: Step, books: Books, limit: int) -> list[Failure]:
         "SELECT url, reason, detail, attempts FROM failures WHERE crawl = ? ORDER BY id LIMIT ?",
         (books.id, limit),
     )
-    return [Failure(*row) for row in rows]
+    return [
+        Failure(text_of(url), reason, text_of(detail), attempts)
+        for url, reason, detail, attempts in rows
+    ]
 
 
 def events(step: Step, after: str, limit: int) -> list[Event]:
