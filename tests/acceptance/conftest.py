@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from tests.servers.website import Website
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--soak", type=float, default=0.0, metavar="MINUTES", help="go on killing for so long"
+    )
+
+
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Website]:
     """Return the simulated web, visited by nobody yet."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crawling.tracker.connect import close_tracker, open_tracker
-from crawling.tracker.tracker import CrawlId, TrackerConfig
+from crawling.tracker.tracker import CrawlId, Offer, TrackerConfig
+from crawling.tracker.urls import domain_of, fingerprint
 from tests.servers.site_graph import DENIED
 
 if TYPE_CHECKING:
@@ -122,6 +123,12 @@ def status_of(url: str, crawlid: str) -> CrawlStatus:
     status = ask(url, lambda tracker: tracker.crawl(crawl_id(crawlid)))
     assert status is not None, f"no crawl {crawlid}"
     return status
+
+
+def submit(url: str, crawlid: str, *seeds: str, priority: int = 50) -> None:
+    """Queue seeds of a crawl that workers serve."""
+    offers = [Offer(seed, domain_of(seed), fingerprint(seed), priority, 0) for seed in seeds]
+    ask(url, lambda tracker: tracker.submit(crawl_id(crawlid), offers))
 
 
 def until(condition: Callable[[], Result], what: str, patience: float = PATIENCE) -> Result:

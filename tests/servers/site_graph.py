@@ -201,7 +201,7 @@ def _outcome(site: SiteGraph, url: str, seen: set[str]) -> Expected:
             return Expected("dropped", rule or "redirect_limit", url)
         resource = site.resources.get(url)
         if resource is None:
-            return Expected("failed", "refused", url)
+            return Expected("failed", "robots_unreachable", url)
         if resource.kind in FAILING:
             return Expected("failed", FAILING[resource.kind][1], url)
         if resource.kind != "redirect":
