@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crawling import settings as defaults
+from crawling.service.logs import make_handler
+
+if TYPE_CHECKING:
+    import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def settings(**changed: Any) -> dict[str, Any]:
+    return {
+        **{name: value for name, value in vars(defaults).items() if name.isupper()},
+        **changed,
+    }
+
+
+def record(message: str, name: str = "crawling.pipelines", **fields: Any) -> logging.LogRecord:
+    return logging.getLogger(name).makeRecord(
+        name, logging.ERROR, __file__, 1, message, (), None, extra=fields
+    )
+
+
+def formatted(made: logging.LogRecord, **changed: Any) -> str:
+    return make_handler(settings(**changed)).format(made)
+
+
+def test_text_has_the_crawlers_name_the_message_and_the_fields() -> None:
+    line = formatted(record("Scraper Retry", action="retry", retry_count=2, spider=object()))
+
+    assert line.endswith("[sc-crawler] ERROR: Scraper Retry action=retry retry_count=2")
+
+
+def test_records_of_others_keep_their_names() -> None:
+    assert "[scrapy.core.engine] ERROR: " in formatted(record("x", "scrapy.core.engine"))
+
+
+def test_json_has_message_fields_level_timestamp_and_logger() -> None:
+    line = json.loads(formatted(record("Scraped page", action="emit"), SC_LOG_JSON=True))
+
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "message": "Scraped page",
+        "action": "emit",
+        "level": "ERROR",
+        "logger": "sc-crawler",
+    }
+
+
+def test_a_field_of_the_record_wins_over_what_json_adds() -> None:
+    made = record("Sent page", timestamp="2026-01-01T00:00:00", logger="other")
+
+    line = json.loads(formatted(made, SC_LOG_JSON=True))
+
+    assert (line["timestamp"], line["logger"]) == ("2026-01-01T00:00:00", "other")
+
+
+def test_what_json_cannot_hold_is_written_as_text() -> None:
+    made = record("x", thing=sys, body=b"\xff", error=ValueError("no"))
+
+    line = json.loads(formatted(made, SC_LOG_JSON=True))
+
+    assert "module 'sys'" in line["thing"]
+
+
+def test_logs_never_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    make_handler(settings()).handle(record("Hello"))
+
+    assert capsys.readouterr().out == ""
+
+
+WRITER = """
+import logging, sys
+from pathlib import Path
+from crawling.service.log_file import SharedLogFile
+handler = SharedLogFile(Path(sys.argv[1]), max_bytes=2000, backups=99)
+handler.setFormatter(logging.Formatter("%(message)s"))
+for n in range(200):
+    handler.handle(logging.makeLogRecord({"msg": f"{sys.argv[2]} {n}", "levelno": 20}))
+"""
+
+
+def test_workers_that_share_a_rotating_file_lose_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], cwd=ROOT / "crawler")
+        for name in "abc"
+    ]
+    for writer in writers:
+        assert writer.wait(timeout=30) == 0
+
+    lines = [
+        line for file in tmp_path.glob("worker.log*") for line in file.read_text().split("\n")
+    ]
+    assert sorted(filter(None, lines)) == sorted(f"{w} {n}" for w in "abc" for n in range(200))
+    assert (tmp_path / "worker.log.1").stat().st_size <= 2000
