@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 from contextlib import nullcontext
@@ -98,6 +99,8 @@ def command(args: argparse.Namespace) -> int:
     from crawling import progress  # noqa: PLC0415
 
     manager = make_manager(args)
+    # One line for each failed attempt is for a worker's log; here the summary counts them.
+    logging.getLogger("crawling.log_retry_middleware").setLevel(logging.CRITICAL)
     if not args.quiet:
         manager.watch = progress.show_bar if sys.stderr.isatty() else progress.print_lines
     summary = manager.run(
@@ -138,7 +141,8 @@ def crawl_settings(args: argparse.Namespace) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "QUEUE_HITS": DEFAULT_HITS if args.hits is None else args.hits,
         "QUEUE_WINDOW": args.window or DEFAULT_WINDOW,
-        "LOG_LEVEL": "WARNING",
+        "SC_LOG_LEVEL": "WARNING",
+        "STATS_DUMP": False,
     }
     if args.concurrency:
         settings["CONCURRENT_REQUESTS"] = args.concurrency

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from scrapy.exceptions import NotConfigured
+from scrapy.logformatter import LogFormatter
 
+from crawling.redis_retry_middleware import GaveUp
 from crawling.service.config import read
 from crawling.service.logs import install
 
 if TYPE_CHECKING:
+    from scrapy import Request, Spider
     from scrapy.crawler import Crawler
+    from scrapy.logformatter import LogFormatterResult
+    from twisted.python.failure import Failure
 
 
 class FleetLogs:
@@ -22,3 +28,20 @@ class FleetLogs:
             raise NotConfigured
         install(crawler.settings)
         return cls()
+
+
+class FleetLogFormatter(LogFormatter):
+    """Scrapy's, without tracebacks of downloads whose end is on the tracker's books."""
+
+    def download_error(
+        self,
+        failure: Failure,
+        request: Request,
+        spider: Spider,
+        errmsg: str | None = None,
+    ) -> LogFormatterResult:
+        result = super().download_error(failure, request, spider, errmsg)
+        if isinstance(failure.value, GaveUp):
+            # LogRetryMiddleware and the lease's end have said it, in a line each.
+            result["level"] = logging.DEBUG
+        return result

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
@@ -15,9 +16,11 @@ from scrapy.utils.misc import load_object
 
 from crawling.exceptions import ConfigError, RequestError, Unavailable
 from crawling.links import LinkRules
+from crawling.savers.targets import make_saver, open_savers
 from crawling.service.config import tracker_config
 from crawling.spiders.id_spider import IdSpider
 from crawling.spiders.link_spider import LinkSpider
+from crawling.spiders.redis_spider import RedisSpider
 from crawling.spiders.simple_spider import SimpleSpider
 from crawling.spiders.wandering_spider import WanderingSpider
 from crawling.tracker.connect import close_tracker, open_tracker
@@ -96,10 +99,17 @@ class CrawlManager:
 
     def __post_init__(self) -> None:
         self._spidercls = find_spider(self.spider)
-        self._settings = self._make_settings()
         self.crawl_id = CrawlId(self._spidercls.name, self.appid, self.crawlid)
-        self._allow_private = self._settings.getbool("ALLOW_PRIVATE_ADDRESSES")
+        self._settings = self._make_settings()
+        self._check()
+
+    def _check(self) -> None:
+        """Raise `ConfigError` now for what would otherwise fail in the middle of the crawl."""
         LinkRules(self.options, self._settings)
+        for target in self.savers:
+            make_saver(target, self.file_name)
+        if issubclass(self._spidercls, RedisSpider):
+            self._spidercls.check_options(self.options.shared)
 
     def run(
         self,
@@ -118,13 +128,14 @@ class CrawlManager:
         if _ran:
             raise ConfigError("CrawlManager", "a process can run one crawl, this is the second")
         _ran.append(self.crawl_id)
-        process = AsyncCrawlerProcess(self._settings, install_root_handler=True)
+        process = AsyncCrawlerProcess(self._settings)
         loop = asyncio.get_event_loop()
         tracker = loop.run_until_complete(
             open_tracker(self.tracker, tracker_config(self._settings))
         )
         started, rest = time.monotonic(), iter(known)
         try:
+            loop.run_until_complete(self._try_savers())
             loop.run_until_complete(self._begin(tracker, seeds, rest, explored))
             self._crawl(process, loop, tracker, rest)
             return loop.run_until_complete(self._summary(tracker, seeds, started))
@@ -147,6 +158,11 @@ class CrawlManager:
             crawling.result()
         # A second Ctrl-C stops the reactor in the middle of the crawl.
         loop.run_until_complete(_cancel([crawling, *tasks]))
+
+    async def _try_savers(self) -> None:
+        """Open each output once: one that cannot be written must not begin a crawl."""
+        for saver in await open_savers(self.savers, self.file_name):
+            await saver.close()
 
     async def _begin(
         self,
@@ -220,6 +236,8 @@ class CrawlManager:
         for name, value in self.settings.items():
             settings.set(name, value, priority="cmdline")
         settings.set("TRACKER", self.tracker, priority="cmdline")
+        crawl = "/".join(quote(part, safe="") for part in self.crawl_id)
+        settings.set("CRAWL", crawl, priority="cmdline")
         settings.set("SAVERS", list(self.savers), priority="cmdline")
         if self.file_name is not None:
             settings.set("FILE_NAME", self.file_name, priority="cmdline")

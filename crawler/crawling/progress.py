@@ -35,6 +35,7 @@ class Rate:
         self._readings: deque[tuple[float, int]] = deque()
 
     def update(self, done: int) -> float:
+        """Return the rate, of which *done* pages are the latest reading."""
         now = time.monotonic()
         self._readings.append((now, done))
         while now - self._readings[0][0] > RATE_SPAN:

@@ -98,6 +98,7 @@ SC_LOG_MAX_BYTES = 10_485_760
 SC_LOG_BACKUPS = 5
 # Scrapy's own handler: its records go to ours, with everybody's.
 LOG_ENABLED = False
+LOG_FORMATTER = "crawling.fleet_logs.FleetLogFormatter"
 
 # --- Scrapy's components
 

@@ -1,0 +1,129 @@
+"""What a new user does: install into a fresh environment, then the docs' own commands."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+#: The site in the docs; the tests serve one on loopback in its place.
+DOCS_SITE = "https://example.com"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a small site with three pages."""
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "index.html").write_text('<a href="/about.html">About</a> <a href="/gone">Gone</a>')
+    (folder / "about.html").write_text('<a href="/">Home</a> <a href="/news.html">News</a>')
+    (folder / "news.html").write_text("<p>No news</p>")
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(folder))
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the bin folder of a fresh environment with the wheel of this checkout."""
+    folder = tmp_path_factory.mktemp("fresh")
+    checkout = folder / "checkout"
+    shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    bin_folder = folder / "venv" / "bin"
+    subprocess.run([bin_folder / "pip", "install", "--quiet", checkout], check=True)
+    return bin_folder
+
+
+def commands_of(page: str) -> list[str]:
+    """Return the lines of the page's shell blocks that begin with a `$`."""
+    text = (ROOT / page).read_text("utf-8")
+    blocks = re.findall(r"```(?:console|shell)\n(.*?)```", text, re.DOTALL)
+    return [line[2:] for block in blocks for line in block.splitlines() if line[:2] == "$ "]
+
+
+def on_loopback(command: str, site: str) -> str:
+    command = command.replace(DOCS_SITE, site)
+    return f"{command} --allow-private" if command.startswith("fleet crawl") else command
+
+
+def run(command: str, folder: Path, bin_folder: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        shell=True,
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_command_of_the_quickstart_works_from_a_fresh_install(
+    installed: Path, site: str, tmp_path: Path
+) -> None:
+    commands = [c for c in commands_of("docs/quickstart.md") if not c.startswith("pip ")]
+    assert len(commands) >= 5
+
+    for command in commands:
+        done = run(on_loopback(command, site), tmp_path, installed)
+
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+
+
+def test_the_readme_has_its_two_commands() -> None:
+    commands = commands_of("README.md")
+
+    assert f"make crawl URL={DOCS_SITE}" in commands
+    assert "make test" in commands
+
+
+def test_make_crawl_leaves_a_readable_archive(site: str, tmp_path: Path) -> None:
+    save = tmp_path / "pages.tar.gz"
+    made = subprocess.run(
+        ["make", "crawl", f"URL={site}", f"SAVE={save}", "ARGS=--allow-private"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+
+    listed = subprocess.run(
+        ["tar", "tzf", save], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert "about.html" in listed
+    assert "news.html" in listed
+
+
+def test_the_package_holds_what_it_needs_at_run_time(installed: Path) -> None:
+    package = next(installed.parent.glob("lib/python*/site-packages/crawling"))
+
+    assert list(package.glob("tracker/lua/*.lua"))
+    assert (package / "py.typed").exists()
