@@ -89,6 +89,7 @@ OPTIONS: dict[str, Kind] = {
     "SC_LOG_MAX_BYTES": integer(0),
     "SC_LOG_BACKUPS": integer(0),
     "LOG_ENABLED": boolean,
+    "LOG_FORMATTER": anything,
     # Scrapy's components
     "BOT_NAME": text,
     "SPIDER_MODULES": listing(),
