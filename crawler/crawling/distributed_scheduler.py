@@ -68,6 +68,8 @@ class SchedulerConfig:
     grace: float
     #: ALLOW_PRIVATE_ADDRESSES
     private_allowed: bool
+    #: RETRY_HTTP_CODES
+    retry_codes: tuple[int, ...]
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> SchedulerConfig:
@@ -78,6 +80,7 @@ class SchedulerConfig:
             concurrency=settings.getint("CONCURRENT_REQUESTS"),
             grace=read(settings, "SHUTDOWN_GRACE"),
             private_allowed=read(settings, "ALLOW_PRIVATE_ADDRESSES"),
+            retry_codes=tuple(read(settings, "RETRY_HTTP_CODES")),
         )
 
     @property
@@ -108,8 +111,13 @@ class DistributedScheduler:
         self._pump = LeasePump(post, self, self._stats)
         self._buffer = LeaseBuffer()
         self._rules = CrawlRules(private_allowed=config.private_allowed)
-        default_crawl = config.crawl or CrawlId(name, "default", name)
-        self._in_flight = InFlight(self._spider, self._rules, self, default_crawl)
+        self._in_flight = InFlight(
+            self._spider,
+            self._rules,
+            self,
+            default_crawl=config.crawl or CrawlId(name, "default", name),
+            retry_codes=config.retry_codes,
+        )
         self._hooks = EngineHooks(
             self._engine, self._in_flight, grace=config.grace, stop_leasing=self._stop_leasing
         )
@@ -231,9 +239,9 @@ class DistributedScheduler:
         if self._config.crawl is None:
             connect(self._stay_open, signals.spider_idle)
         if is_reactor_installed():
-            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
-
-            self._trigger = reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+            self._trigger = _reactor().addSystemEventTrigger(
+                "before", "shutdown", self._shut_down
+            )
         await self._pump.start()
         self._audits = asyncio.create_task(self._audit())
 
@@ -245,9 +253,7 @@ class DistributedScheduler:
         self._hooks.closed()
         await self._pump.close()
         if self._trigger is not None:
-            from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
-
-            reactor.removeSystemEventTrigger(self._trigger)
+            _reactor().removeSystemEventTrigger(self._trigger)
 
     def _shut_down(self) -> Deferred[None]:
         """Give everything back before the reactor stops: a second SIGTERM closes nothing."""
@@ -317,6 +323,13 @@ class DistributedScheduler:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = loop.call_later(max(0.0, start - time.monotonic()), self.wake)
+
+
+def _reactor() -> Any:
+    # Importing it installs one, where none is wanted.
+    from twisted.internet import reactor  # noqa: PLC0415
+
+    return reactor
 
 
 def _crawl_id(name: str) -> CrawlId | None:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from crawling.held_lease import held_here, run_in
 from crawling.links import LinkBatch
-from crawling.outcomes import Cancelled, Released
+from crawling.outcomes import Cancelled, Released, cause_of, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,7 +60,7 @@ class EngineHooks:
         self._process_item = _wrap(scraper, "start_itemproc_async", self.process_item)
         self._close_spider = _wrap(engine, "close_spider_async", self.close_spider)
 
-    def fetch(self, request: Request, *args: Any, **kwargs: Any) -> Deferred[Any]:
+    def fetch(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         held = self._work.held(request)
         # Not ours: robots.txt, media, inline requests; or the callback downloads its own
         # request a second time.
@@ -72,7 +72,7 @@ class EngineHooks:
 
     def _fetched(self, result: Any, held: HeldLease) -> Any:
         if isinstance(result, Failure) and not isinstance(result.value, Exception):
-            result = Failure(Cancelled(repr(result.value)))
+            result = failure_of(Cancelled(repr(result.value)))
         self._work.fetched(held, result)
         return result
 
@@ -102,7 +102,7 @@ class EngineHooks:
 
     def scrape(
         self, result: Response | Failure, request: Request, *args: Any, **kwargs: Any
-    ) -> Deferred[Any]:
+    ) -> Any:
         held = self._work.held(request)
         if held is None:
             return self._scrape(result, request, *args, **kwargs)
@@ -119,12 +119,12 @@ class EngineHooks:
         self, result: Response | Failure, request: Request, *args: Any, **kwargs: Any
     ) -> Any:
         if isinstance(result, Failure):
-            if result.check(Released):
+            if isinstance(result.value, Released):
                 # The request will be sent another time: no error for the spider to see.
                 return ()
             held = held_here()
             if held is not None:
-                held.refusal = result.value
+                held.refusal = cause_of(result)
         try:
             return await self._call_spider(result, request, *args, **kwargs)
         except asyncio.CancelledError as error:
@@ -177,7 +177,7 @@ class EngineHooks:
                 if self._work.held(request) is None:
                     slot.queue.append((request, answer))
                 else:
-                    answer.errback(Failure(Released("the worker stops")))
+                    answer.errback(failure_of(Released("the worker stops")))
 
     def _cut_downloads(self) -> None:
         self._cut = True

@@ -14,12 +14,12 @@ from twisted.python.failure import Failure
 
 from crawling.exceptions import RequestError
 from crawling.held_lease import held_here
-from crawling.outcomes import Released, Verdict, classify, describe, retry_asked
+from crawling.outcomes import Released, Verdict, cause_of, classify, describe, retry_asked
 from crawling.request_record import child_offer, next_offer, seed_offer
 from crawling.tracker.tracker import CrawlId, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from scrapy import Spider
     from scrapy.core.engine import ExecutionEngine
@@ -50,12 +50,19 @@ class InFlight:
     """Knows of every leased Request that the engine has, by identity."""
 
     def __init__(
-        self, spider: Spider, rules: CrawlRules, desk: Desk, default_crawl: CrawlId
+        self,
+        spider: Spider,
+        rules: CrawlRules,
+        desk: Desk,
+        *,
+        default_crawl: CrawlId,
+        retry_codes: Collection[int],
     ) -> None:
         self._spider = spider
         self._rules = rules
         self._desk = desk
         self._default_crawl = default_crawl
+        self._retry_codes = frozenset(retry_codes)
         self._held: dict[Request, HeldLease] = {}
         #: What the downloader returned in place of a leased Request, until it is scheduled.
         self._replaced: dict[Request, HeldLease] = {}
@@ -101,11 +108,14 @@ class InFlight:
             asyncio.get_running_loop().call_soon(self._not_scheduled, held, result)
 
     def finished(self, held: HeldLease) -> None:
-        verdict = _verdict(held)
-        status, size = 0, 0
-        if verdict.kind == "done" and isinstance(held.result, Response):
-            status, size = held.result.status, len(held.result.body)
-        self.settle(held, verdict, status=status, size=size)
+        verdict, response = _verdict(held), held.result
+        if verdict.kind != "done" or not isinstance(response, Response):
+            self.settle(held, verdict)
+        elif held.lease.attempts and response.status in self._retry_codes:
+            # Scrapy's own middleware hands the page to the spider when it gives up.
+            self.settle(held, Verdict("failed", f"http_{response.status}"))
+        else:
+            self.settle(held, verdict, status=response.status, size=len(response.body))
 
     def item_lost(self, held: HeldLease, error: BaseException) -> None:
         held.lost_items.append(error)
@@ -127,12 +137,12 @@ class InFlight:
     def spider_error(self, failure: Failure) -> None:
         held = held_here()
         if held is not None:
-            held.spider_errors.append(failure.value)
+            held.spider_errors.append(cause_of(failure))
 
     def item_error(self, failure: Failure) -> None:
         held = held_here()
         if held is not None:
-            held.lost_items.append(failure.value)
+            held.lost_items.append(cause_of(failure))
 
     # Requests on their way back to the scheduler.
 
@@ -245,7 +255,7 @@ class InFlight:
 def _verdict(held: HeldLease) -> Verdict:
     """Return how a lease ended whose page was parsed, with all its items processed."""
     failure = held.result
-    if isinstance(failure, Failure) and failure.check(Released):
+    if isinstance(failure, Failure) and isinstance(failure.value, Released):
         return classify(failure)
     if held.lost_items:
         return Verdict("failed", "output_error", describe(held.lost_items[0]))

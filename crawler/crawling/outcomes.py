@@ -101,7 +101,7 @@ def retry_asked(request: Request) -> RetryAsked | None:
 
 def classify(failure: Failure | BaseException) -> Verdict:
     """Return how a request ends that failed with *failure*."""
-    cause = failure.value if isinstance(failure, Failure) else failure
+    cause = cause_of(failure) if isinstance(failure, Failure) else failure
     detail = describe(cause)
     if isinstance(cause, Released):
         return Verdict("released", "", detail)
@@ -115,6 +115,15 @@ def classify(failure: Failure | BaseException) -> Verdict:
     if isinstance(cause, _UNSUPPORTED):
         return Verdict("dropped", "scheme", detail)
     return Verdict("failed", _failed_reason(cause), detail)
+
+
+def cause_of(failure: Failure) -> BaseException:
+    assert failure.value is not None
+    return failure.value
+
+
+def failure_of(error: Exception) -> Failure:
+    return Failure(error)  # type: ignore[no-untyped-call] # Twisted's
 
 
 def describe(cause: BaseException) -> str:
@@ -179,7 +188,10 @@ def _named(*names: str) -> tuple[type[BaseException], ...]:
     )
 
 
-_UNSUPPORTED = (NotSupported, *_named("UnsupportedURLSchemeError"))
+_UNSUPPORTED: tuple[type[BaseException], ...] = (
+    NotSupported,
+    *_named("UnsupportedURLSchemeError"),
+)
 
 #: What Scrapy's own middlewares say when they ignore a request -> reason.
 _IGNORED = (

@@ -10,5 +10,5 @@ output_down = object()
 output_up = object()
 
 #: No arguments.  Sent when the worker begins to stop: pipelines that hold pages for an
-#: output that is down let them go with `Unavailable`, so that their leases are released.
+#: output that is down let them go as `Released`.
 stopping = object()
