@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crawling.tracker.sqlite_intake import Intake, given_up, number_of, blob_of
+from crawling.tracker.sqlite_intake import Intake, blob_of, given_up, number_of
 from crawling.tracker.sqlite_queues import Lane, open_again, queue_of, rank
 from crawling.tracker.tracker import PASSING_REASONS
 
