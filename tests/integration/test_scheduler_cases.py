@@ -84,6 +84,7 @@ def _check_context(report: Report) -> None:
 
 def _check_against_the_engine(report: Report) -> None:
     held = [lease for lease in report.leases() if lease.kind != "released"]
+    assert not any(note["held"] for note in report.noted("removed")), "it ended before us"
     removed = Counter(note["url"] for note in report.noted("removed"))
     for url, times in Counter(lease.url for lease in held).items():
         assert removed[url] == times, url
@@ -91,9 +92,13 @@ def _check_against_the_engine(report: Report) -> None:
 
 def _check_the_finished_crawl(case: Case, report: Report) -> None:
     assert Counter(lease.kind for lease in report.leases()) == Counter(case.kinds)
-    assert (report.balanced, report.outstanding, report.state) == (True, 0, "finished")
+    assert (report.books.balanced, report.books.outstanding, report.books.state) == (
+        True,
+        0,
+        "finished",
+    )
     if case.reasons is not None:
-        assert report.reasons == case.reasons
+        assert report.books.reasons == case.reasons
     assert report.finish_reason == "finished"
     settled = max(note["at"] for note in report.noted("settle"))
     assert report.when("closed") - settled < PROMPT
@@ -102,7 +107,7 @@ def _check_the_finished_crawl(case: Case, report: Report) -> None:
 def _check_the_closed_crawl(report: Report) -> None:
     kinds = Counter(lease.kind for lease in report.leases())
     assert report.finish_reason == "enough"
-    assert (report.balanced, report.leased) == (True, 0)
+    assert (report.books.balanced, report.books.leased) == (True, 0)
     assert set(kinds) <= {"done", "released"}
     assert kinds["done"] >= 3
 

@@ -134,7 +134,12 @@ CASES = [
         {"done": 5},
         seeds=("/page/1",),
     ),
-    Case("the same child three times", YieldsDuplicates, {"done": 2}, seeds=("/page/1",)),
+    Case(
+        "the same child three times, once with dont_filter",
+        YieldsDuplicates,
+        {"done": 3},
+        seeds=("/page/1",),
+    ),
     Case(
         "child is refused by a request_scheduled handler",
         CaseSpider,

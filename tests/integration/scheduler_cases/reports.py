@@ -34,6 +34,17 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Books:
+    """What the tracker says of the crawl at the end."""
+
+    state: str
+    balanced: bool
+    outstanding: int
+    leased: int
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Report:
     name: str
     scrapy: str
@@ -41,11 +52,12 @@ class Report:
     error: str
     finish_reason: str
     notes: list[Note]
-    state: str
-    balanced: bool
-    outstanding: int
-    leased: int
-    reasons: dict[str, int]
+    books: Books
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Report:
+        assert facts["books"] is not None, f"{facts['name']}: no such crawl"
+        return cls(**{**facts, "books": Books(**facts["books"])})
 
     def noted(self, what: str) -> list[Note]:
         return [note for note in self.notes if note["what"] == what]
@@ -91,8 +103,8 @@ def run_cases(names: Iterable[str]) -> dict[str, Report]:
     )
     # pytest shows it beside what failed.
     sys.stderr.write(process.stderr[-20_000:])
-    found: list[dict[str, Any]] = [json.loads(line) for line in process.stdout.splitlines()]
-    reports = {facts["name"]: Report(**facts) for facts in found}
+    found = [Report.of(json.loads(line)) for line in process.stdout.splitlines()]
+    reports = {report.name: report for report in found}
     missing = set(names) - set(reports)
     assert not missing, f"no report of {sorted(missing)}"
     return reports

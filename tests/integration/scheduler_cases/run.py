@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from scrapy.settings import Settings
 from scrapy.utils.defer import deferred_from_coro
 from scrapy.utils.reactor import install_reactor
 
+from crawling.distributed_scheduler import DistributedScheduler
 from crawling.request_record import extras_of
 from crawling.tracker import connect
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
@@ -28,6 +28,7 @@ from tests.integration.scheduler_cases.table import CASES, TIMING
 from tests.servers.nasty_site import NastySite
 
 if TYPE_CHECKING:
+    from crawling.tracker.tracker import CrawlStatus
     from tests.integration.scheduler_cases.case import Case
 
 #: Seconds until a spider that has not closed never will.
@@ -39,12 +40,14 @@ TOGETHER = 6
 class Watched(set[Request]):
     """The engine's own set of requests in progress: the control of what we find."""
 
-    def __init__(self, tracker: RecordingTracker) -> None:
+    def __init__(self, tracker: RecordingTracker, scheduler: DistributedScheduler) -> None:
         super().__init__()
         self.tracker = tracker
+        self.scheduler = scheduler
 
     def remove(self, request: Request) -> None:
-        self.tracker.note("removed", request.url)
+        held = self.scheduler._in_flight.held(request) is not None
+        self.tracker.note("removed", request.url, held=held)
         super().remove(request)
 
 
@@ -83,7 +86,6 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
     closed = spider.done()
     tracker.note("closed")
     status = await tracker.crawl(crawl)
-    assert status is not None
     await connect.close_tracker(url)
     return {
         "name": case.name,
@@ -92,6 +94,12 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
         "error": repr(spider.exception()) if closed and spider.exception() else "",
         "finish_reason": crawler.stats.get_value("finish_reason") if crawler.stats else None,
         "notes": tracker.notes,
+        "books": None if status is None else _books(status),
+    }
+
+
+def _books(status: CrawlStatus) -> dict[str, Any]:
+    return {
         "state": status.state,
         "balanced": status.balanced,
         "outstanding": status.outstanding,
@@ -102,8 +110,10 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
 
 def _watch(crawler: Crawler, tracker: RecordingTracker) -> None:
     assert crawler.engine is not None
-    assert crawler.engine._slot is not None
-    crawler.engine._slot.inprogress = Watched(tracker)
+    slot = crawler.engine._slot
+    assert slot is not None
+    assert isinstance(slot.scheduler, DistributedScheduler)
+    slot.inprogress = Watched(tracker, slot.scheduler)
 
 
 def _settings(case: Case, tracker_url: str) -> Settings:
@@ -117,6 +127,7 @@ def _settings(case: Case, tracker_url: str) -> Settings:
         "ALLOW_PRIVATE_ADDRESSES": True,
         "RETRY_DELAY": case.config.retry_delay,
         "DOWNLOAD_TIMEOUT": 10,
+        "SC_LOG_LEVEL": "ERROR",
         "FILES_STORE": tempfile.mkdtemp(),
     }
     for name, value in {**own, **case.settings}.items():
@@ -132,7 +143,6 @@ def _seed(url: str, case: Case) -> Offer:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
     install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
     from twisted.internet.task import react
 

@@ -55,6 +55,7 @@ class Stopped(CaseSpider):
         "ITEM_PIPELINES": {SlowPipeline: 1},
         "ROBOTSTXT_OBEY": False,
         "ALLOW_PRIVATE_ADDRESSES": True,
+        "SHUTDOWN_GRACE": 0.5,
         # The tests wait for what Scrapy says about signals.
         "LOG_ENABLED": True,
         "LOG_LEVEL": "INFO",
