@@ -85,7 +85,7 @@ class Lending:
             self._rest(place.queue, start - step.config.ahead)
             return
         if self._take(place, start, throttle) and throttle:
-            self._charge(place, throttle, throttle.charge(history, start))
+            self._charge(place, throttle, throttle.charge(history, start, step.now))
 
     def _take(self, place: _Place, start: float, throttle: Throttle | None) -> bool:
         """Lease the head of the queue; False when its lane had to be parked instead."""

@@ -183,7 +183,7 @@ class SqliteTracker(Tracker):
         return await self._run(lambda step: sqlite_views.trace(step, crawl, fingerprint))
 
     async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
-        limit = scaled(hits, window, scale) if hits else (0, 0.0)
+        limit = scaled(hits, window, scale)
 
         def override(step: Step) -> None:
             step.db.execute(

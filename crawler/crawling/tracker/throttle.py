@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from crawling.exceptions import ConfigError
+
 #: A window is counted 2 % longer than it is, against jitter on the way to the server.
 STRETCH = 1.02
 #: Up to so many hits a window each start is remembered by itself; above, starts are
@@ -54,12 +56,15 @@ class Throttle:
                 return time + self.span
         return 0.0
 
-    def charge(self, history: list[float], start: float) -> list[float]:
-        """Return the history with one more hit at *start*, without what no longer matters."""
+    def charge(self, history: list[float], start: float, now: float) -> list[float]:
+        """Return the history with one more hit at *start*, without what is over *now*.
+
+        Not without what will be over at *start*: a later call must not start earlier.
+        """
         if self.moderated:
             return [start, 1.0]
         first = 0
-        while first < len(history) and history[first] + self.span <= start:
+        while first < len(history) and history[first] + self.span <= now:
             first += 2
         recent = history[first:]
         time = self._slot_end(start)
@@ -77,7 +82,15 @@ class Throttle:
 
 
 def scaled(hits: int, window: float, scale: float) -> tuple[int, float]:
-    """Return hits and window of a limit times *scale*, with at least one whole hit."""
+    """Return hits and window of a limit times *scale*, with at least one whole hit.
+
+    0 hits stand for no limit, whatever the rest.
+    """
+    if hits == 0:
+        return 0, 0.0
+    for name, value in (("hits", hits), ("window", window), ("scale", scale)):
+        if value <= 0:
+            raise ConfigError(f"limit {name}", f"must be more than 0, not {value}")
     share = hits * scale
     if share < 1:
         return 1, window / share

@@ -1,0 +1,195 @@
+"""Looking at a tracker, and waiting for it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from tests.integration.tracking import (
+    CRAWL,
+    OTHER,
+    lease,
+    offer,
+    offers,
+    settle,
+    submit,
+)
+
+if TYPE_CHECKING:
+    from crawling.tracker.tracker import Trace, Tracker
+    from tests.integration.tracking import MakeTracker
+
+
+async def traced(tracker: Tracker, path: str) -> Trace:
+    return await tracker.trace(CRAWL, offer(path).fingerprint)
+
+
+async def test_what_nobody_offered_is_unseen(tracker: Tracker) -> None:
+    assert (await traced(tracker, "page")).state == "unseen"
+    await submit(tracker, offer("page"), crawl=OTHER)
+    assert (await traced(tracker, "page")).state == "unseen"
+    await submit(tracker, offer("other"))
+    assert (await traced(tracker, "page")).state == "unseen"
+
+
+async def test_a_trace_follows_a_request_to_its_end(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(retry_delay=0.05)
+    await submit(tracker, offer("page", depth=2))
+    queued = await traced(tracker, "page")
+    assert (queued.state, queued.reason, queued.worker) == ("queued", None, None)
+
+    [page] = await lease(tracker, worker="me")
+    leased = await traced(tracker, "page")
+    assert (leased.state, leased.worker) == ("leased", "me")
+
+    await settle(tracker, page, "retry", worker="me")
+    delayed = await traced(tracker, "page")
+    assert (delayed.state, delayed.attempts, delayed.depth) == ("delayed", 1, 2)
+    assert delayed.priority == 60
+    assert delayed.next_try is not None
+    assert 0 < delayed.next_try - time.time() < 0.1
+
+
+async def test_a_trace_of_what_has_ended_tells_why(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3), offer("refused", rule="deny"))
+    done, failed, dropped = await lease(tracker)
+    await settle(tracker, done)
+    await settle(tracker, failed, "failed", reason="http_502")
+    await settle(tracker, dropped, "dropped", reason="robots")
+
+    assert (await traced(tracker, "0")).state == "done"
+    ends = [await traced(tracker, path) for path in ("1", "2", "refused")]
+    assert [(each.state, each.reason) for each in ends] == [
+        ("failed", "http_502"),
+        ("dropped", "robots"),
+        ("dropped", "deny"),
+    ]
+
+
+async def test_a_trace_shows_the_last_of_several_requests_for_one_url(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, offer("page"))
+    [first] = await lease(tracker)
+    await submit(tracker, offer("page"))
+    assert (await traced(tracker, "page")).state == "queued"
+
+    await settle(tracker, first)
+    assert (await traced(tracker, "page")).state == "queued"
+
+    [second] = await lease(tracker)
+    await settle(tracker, second, "failed")
+    assert (await traced(tracker, "page")).state == "failed"
+
+
+async def test_domains_are_listed_best_first(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(hits=1, window=100.0)
+    await submit(tracker, *offers(3, "resting.example", priority=99))
+    [resting] = await lease(tracker)
+    await submit(tracker, *offers(2, "low.example", priority=10))
+    await submit(tracker, *offers(4, "high.example", priority=90), crawl=OTHER)
+
+    domains = await tracker.domains("link")
+
+    assert [(each.domain, each.queued, each.leased) for each in domains] == [
+        ("high.example", 4, 0),
+        ("low.example", 2, 0),
+        ("resting.example", 2, 1),
+    ]
+    assert [each.opens is None for each in domains] == [True, True, False]
+    assert 0 < (domains[-1].opens or 0) - time.time() < 103
+    assert {each.spiderid for each in domains} == {"link"}
+    assert resting.domain == "resting.example"
+
+
+async def test_no_more_domains_are_listed_than_asked_for(tracker: Tracker) -> None:
+    await submit(tracker, *(offer("page", f"{number}.example") for number in range(20)))
+
+    assert len(await tracker.domains("link", limit=7)) == 7
+    assert len(await tracker.domains("link")) == 20
+    assert await tracker.domains("id") == []
+
+
+async def test_a_domain_at_its_cap_is_listed(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(concurrency=2)
+    await submit(tracker, *offers(5))
+    await lease(tracker)
+
+    [domain] = await tracker.domains("link")
+
+    assert (domain.queued, domain.leased) == (3, 2)
+
+
+async def test_a_domain_whose_work_is_all_in_flight_is_listed(tracker: Tracker) -> None:
+    await submit(tracker, *offers(2))
+    leases = await lease(tracker)
+    [domain] = await tracker.domains("link")
+    assert (domain.queued, domain.leased) == (0, 2)
+
+    for each in leases:
+        await settle(tracker, each)
+
+    assert await tracker.domains("link") == []
+
+
+async def test_a_stopped_crawl_has_nothing_queued_anywhere(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3))
+    await submit(tracker, *offers(2), crawl=OTHER)
+
+    await tracker.stop(CRAWL)
+
+    [domain] = await tracker.domains("link")
+    assert domain.queued == 2
+
+
+async def test_no_more_failures_are_listed_than_asked_for(tracker: Tracker) -> None:
+    await submit(tracker, *offers(5))
+    for each in await lease(tracker):
+        await settle(tracker, each, "failed")
+
+    assert len(await tracker.failures(CRAWL, limit=3)) == 3
+    assert len(await tracker.failures(CRAWL)) == 5
+
+
+async def test_lease_of_nothing_waits_for_other_events(tracker: Tracker) -> None:
+    assert await tracker.lease("worker-1", 8, "link") == ([], None)
+
+
+async def test_idle_returns_at_once_when_something_is_queued(tracker: Tracker) -> None:
+    leases, _ = await tracker.lease("worker-1", 8, "link")
+    assert leases == []
+    waiting = asyncio.create_task(tracker.idle(60.0))
+    await asyncio.sleep(0)
+    begun = time.monotonic()
+
+    await submit(tracker, offer("page"))
+    await asyncio.wait_for(_leasable(tracker, waiting), 10)
+
+    assert time.monotonic() - begun < 0.4
+
+
+async def _leasable(tracker: Tracker, waiting: asyncio.Task[None]) -> None:
+    await waiting
+    while not await lease(tracker):
+        await tracker.idle(60.0)
+
+
+async def test_idle_returns_when_what_was_queued_since_the_last_lease_may_be_had(
+    tracker: Tracker,
+) -> None:
+    await tracker.lease("worker-1", 8, "link")
+    await submit(tracker, offer("page"))
+
+    await asyncio.wait_for(tracker.idle(60.0), 5)
+
+    assert len(await lease(tracker)) == 1
+
+
+async def test_idle_returns_after_its_timeout(tracker: Tracker) -> None:
+    await tracker.lease("worker-1", 8, "link")
+    begun = time.monotonic()
+
+    await tracker.idle(0.05)
+
+    assert time.monotonic() - begun < 5
