@@ -1,0 +1,139 @@
+"""`fleet status`, `trace`, `retry`, `stop`, `pause` and `resume`, on SQLite and on Redis."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.crawls import fleet, fleet_json, running_fleet, status_of, until
+from tests.servers.small_site import Answer, SmallSite, small_site
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+NO_ROBOTS = ("--ignore-robots", "--allow-private", "--hits", "0")
+
+
+@pytest.fixture
+def pages() -> Iterator[SmallSite]:
+    """Return a site of three pages, one of which is down at first."""
+    with small_site() as site:
+        site.answers = {
+            "/": Answer(body=b'<a href="/a">a</a> <a href="/b">b</a>'),
+            "/a": Answer(body=b"<p>a</p>"),
+            "/b": [Answer(500), Answer(200, b"<p>b</p>")],
+        }
+        yield site
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def tracker(request: pytest.FixtureRequest, tmp_path: Path, redis: Redis) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'crawl.db'}"
+    url: str = request.getfixturevalue("redis_url")
+    return url
+
+
+def crawl(site: SmallSite, tracker: str, *options: str) -> list[str]:
+    where = ("--tracker", tracker, "--crawlid", "c1")
+    return ["crawl", site.url("/"), *where, *NO_ROBOTS, "-s", "RETRY_TIMES=0", *options]
+
+
+def test_status_prints_the_books(pages: SmallSite, tracker: str, tmp_path: Path) -> None:
+    fleet(*crawl(pages, tracker, "--quiet"), cwd=tmp_path)
+
+    text = fleet("status", "--tracker", tracker, cwd=tmp_path).stdout
+    [books] = fleet_json("status", "--tracker", tracker, cwd=tmp_path)
+
+    assert "c1  finished" in text
+    assert "failed     1  (http_500: 1)" in text
+    assert (books["accepted"], books["done"], books["failed"]) == (3, 2, 1)
+    assert books["statuses"] == {"200": 2}
+
+
+def test_trace_says_where_a_url_is_and_why(
+    pages: SmallSite, tracker: str, tmp_path: Path
+) -> None:
+    fleet(*crawl(pages, tracker, "--quiet"), cwd=tmp_path)
+
+    failed = fleet("trace", pages.url("/b"), "--tracker", tracker, cwd=tmp_path).stdout
+    unseen = fleet_json("trace", pages.url("/x"), "--tracker", tracker, cwd=tmp_path)
+
+    assert failed.startswith(f"{pages.url('/b')}  failed  http_500")
+    assert unseen["state"] == "unseen"
+    assert set(unseen) == {
+        "url", "state", "reason", "attempts", "depth",
+        "priority", "worker", "since", "next_try",
+    }  # fmt: skip
+
+
+def test_what_failed_is_fetched_after_retry_and_the_same_command(
+    pages: SmallSite, tracker: str, tmp_path: Path
+) -> None:
+    fleet(*crawl(pages, tracker, "--quiet"), cwd=tmp_path)
+
+    other = fleet_json("retry", "--reason", "dns", "--tracker", tracker, cwd=tmp_path)
+    queued = fleet_json("retry", "--reason", "http_500", "--tracker", tracker, cwd=tmp_path)
+    end = fleet_json(*crawl(pages, tracker, "--quiet"), cwd=tmp_path)
+
+    assert (other["queued"], queued["queued"]) == (0, 1)
+    assert (end["state"], end["accepted"], end["done"], end["failed"]) == ("finished", 3, 3, 0)
+    assert pages.paths().count("/") == 1
+
+
+def test_a_running_crawl_is_paused_resumed_and_stopped_from_outside(
+    tracker: str, tmp_path: Path
+) -> None:
+    with small_site() as site:
+        links = "".join(f'<a href="/p{n}">x</a>' for n in range(300))
+        site.answers = {"/": Answer(body=links.encode())}
+        slowly = ("--hits", "10", "--window", "1")
+        with running_fleet(*crawl(site, tracker), *slowly, cwd=tmp_path) as process:
+            until(lambda: len(site.asked) > 3, "the crawl runs")
+            fleet("pause", "--tracker", tracker, cwd=tmp_path)
+            until(lambda: status_of(tracker, "c1").leased == 0, "what was in flight is done")
+            asked = len(site.asked)
+            assert fleet_json("resume", "--tracker", tracker, cwd=tmp_path)["changed"]
+            until(lambda: len(site.asked) > asked, "the crawl goes on")
+            stopped = fleet_json("stop", "--tracker", tracker, cwd=tmp_path)
+            assert process.wait(30) == 0
+
+    status = status_of(tracker, "c1")
+    assert stopped["dropped"] > 0
+    assert status.state == "stopped"
+    assert status.reasons["stopped"] == stopped["dropped"]
+    assert status.balanced
+
+
+def test_with_several_crawls_a_command_asks_which(
+    pages: SmallSite, tracker: str, tmp_path: Path
+) -> None:
+    for crawlid in ("c1", "c2"):
+        fleet(
+            *crawl(pages, tracker, "--quiet", "--crawlid", crawlid, "--depth", "0"),
+            cwd=tmp_path,
+        )
+
+    refused = fleet("stop", "--tracker", tracker, cwd=tmp_path, code=2)
+
+    assert refused.stderr.startswith("fleet: --crawlid: which of these (spider/app/crawl): ")
+    assert (
+        len(json.loads(fleet("status", "--json", "--tracker", tracker, cwd=tmp_path).stdout))
+        == 2
+    )
+    assert fleet("stop", "--tracker", tracker, "--crawlid", "c2", cwd=tmp_path).stdout
+
+
+def test_an_unknown_crawl_and_a_tracker_that_is_away_are_named(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'x.db'}"
+    unknown = fleet("trace", "http://a.com", "--tracker", database, cwd=tmp_path, code=2)
+    away = fleet("status", "--tracker", "redis://127.0.0.1:1/0", cwd=tmp_path, code=1)
+
+    assert unknown.stderr == "fleet: --crawlid: this tracker has no crawl ''\n"
+    assert away.stderr.startswith("fleet: Redis does not answer")
+    assert len(away.stderr.splitlines()) == 1
