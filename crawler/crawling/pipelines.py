@@ -12,6 +12,7 @@ from scrapy import signals as scrapy_signals
 from crawling import signals
 from crawling.exceptions import OutputClosed, Unavailable
 from crawling.items import RawResponseItem, page_of
+from crawling.outcomes import Released
 from crawling.savers.targets import open_savers
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class SaverPipeline:
     """Saves every page with all `SAVERS`; it goes on when all of them have it safe.
 
     While an output is down its pages are held and tried again.  When the worker stops
-    meanwhile, they are let go with `Unavailable`, and their leases are released.
+    meanwhile, they are let go, and their requests go back to the tracker.
     """
 
     def __init__(
@@ -105,11 +106,11 @@ class _Output:
                 await self.saver.save(page)
             except OutputClosed as error:
                 self._end(str(error))
-                raise
+                raise Released(str(error)) from error
             except Unavailable as error:
                 self._note_down(str(error))
                 if self._is_stopping():
-                    raise
+                    raise Released(str(error)) from error
             else:
                 self._note_up()
                 return

@@ -50,6 +50,10 @@ class ArchiveSaver(Saver):
         """Return what ends a finished archive."""
         return b""
 
+    def not_ours(self) -> ConfigError:
+        problem = "exists and is not an archive of scrapy-fleet: choose another name"
+        return ConfigError("SAVERS", f"{self.path} {problem}")
+
     async def open(self) -> None:
         await self._disk.run(self._open)
 
@@ -65,12 +69,9 @@ class ArchiveSaver(Saver):
 
     def _sound_end(self, file: BinaryIO) -> int:
         start = file.read(len(self.magic))
-        if not self.magic.startswith(start):
-            raise ConfigError(
-                "SAVERS",
-                f"{self.path} exists and is not an archive of scrapy-fleet: "
-                "choose another name",
-            )
+        # Zeros: a tar without entries, or a first group that a power failure took.
+        if start.strip(b"\0") and not self.magic.startswith(start):
+            raise self.not_ours()
         return self.sound_end(file)
 
     def _open(self) -> None:

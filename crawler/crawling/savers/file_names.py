@@ -124,7 +124,7 @@ def _safe_component(text: str) -> str:
         char if char.isprintable() and char not in _FORBIDDEN else "_" for char in text
     )
     # Leading dots hide a file, or are `..`; Windows drops dots and spaces at the end.
-    name = re.sub(r"^[. ]|(?<=^_)[. ]+|[. ]+$", lambda m: "_" * len(m[0]), name)
+    name = re.sub(r"^[. ]+|[. ]+$", lambda m: "_" * len(m[0]), name)
     if _RESERVED.match(name):
         name = f"_{name}"
     return name if _size(name) <= _COMPONENT else _cut(name)

@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import OutputError
@@ -44,7 +45,9 @@ class FileSaver(Saver):
         self._name = name
         self._disk = DiskThread(str(folder))
         self._pages: Grouping[Page] = Grouping(self._write)
-        self._count = itertools.count()
+        # Random, not the process id: two containers may have the same.
+        token = token_hex(8)
+        self._parts = (f"{token}-{count}.part" for count in itertools.count())
 
     async def open(self) -> None:
         await self._disk.run(self._open)
@@ -106,7 +109,7 @@ class FileSaver(Saver):
 
     def _put(self, name: str, body: bytes) -> None:
         """Write a file beside, and move it to its place when it is whole."""
-        part = self._folder / OURS / f"{os.getpid()}-{next(self._count)}.part"
+        part = self._folder / OURS / next(self._parts)
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             write_all(fd, body, 0)

@@ -52,6 +52,8 @@ class TarSaver(ArchiveSaver):
         size = file.seek(0, os.SEEK_END)
         end = 0
         while (entry := _entry_at(file, end)) is not None:
+            if "comment" not in entry.pax_headers:
+                raise self.not_ours()
             entry_end = entry.offset_data + entry.size + -entry.size % tarfile.BLOCKSIZE
             if entry_end > size:
                 return end
@@ -69,7 +71,7 @@ class CompressedTarSaver(TarSaver):
 
     def __init__(self, path: Path, name: FileName) -> None:
         super().__init__(path, name)
-        self._codec = CODECS[path.suffix]
+        self._codec = CODECS[path.suffix.lower()]
         self.magic = self._codec.compress(b"")
 
     def pack(self, entries: bytes) -> bytes:
