@@ -125,6 +125,8 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "crawling.redis_retry_middleware.RedisRetryMiddleware": 510,
     "crawling.log_retry_middleware.LogRetryMiddleware": 520,
+    # Between Scrapy's MetaRefreshMiddleware, which reads texts, and decompression.
+    "crawling.encoding_middleware.EncodingMiddleware": 585,
     "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     "crawling.custom_cookies.CustomCookiesMiddleware": 700,
     # Closer to the network than the retries: a refused address is no failed download.
