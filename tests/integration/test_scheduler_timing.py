@@ -9,7 +9,11 @@ import pytest
 
 from tests.integration.scheduler_cases.reports import Report, run_cases
 from tests.integration.scheduler_cases.table import TIMING
-from tests.integration.scheduler_cases.timing import TROUBLE
+from tests.integration.scheduler_cases.troubled import TROUBLE
+
+#: How much is given back here is a matter of luck: what is in the buffer when the output
+#: breaks down, and what misses its slot because the machine is busy.
+RELEASING = {"output breaks down", "throttled leases"}
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +22,27 @@ def reports() -> dict[str, Report]:
 
 
 @pytest.mark.parametrize("name", TIMING)
-def test_each_lease_is_settled_once(name: str, reports: dict[str, Report]) -> None:
+def test_no_lease_is_left_and_the_books_balance(name: str, reports: dict[str, Report]) -> None:
     report = reports[name]
 
-    assert report.closed
+    assert (report.closed, report.error) == (True, "")
     assert report.noted("lease")
-    for lease in report.leases():
-        assert [note["accepted"] for note in lease.settled] == [True], lease
-    assert (report.books.balanced, report.books.outstanding, report.finish_reason) == (
-        True,
-        0,
-        "finished",
-    )
+    assert all(lease.settled for lease in report.leases())
+    assert (report.books.balanced, report.books.outstanding) == (True, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in TIMING if TIMING[name].kinds])
+def test_each_lease_is_settled_once(name: str, reports: dict[str, Report]) -> None:
+    settled = [note for note in reports[name].noted("settle") if note["accepted"]]
+
+    leases = Counter(note["lease"] for note in settled)
+
+    assert set(leases) == {note["lease"] for note in reports[name].noted("lease")}
+    assert set(leases.values()) == {1}
+    kinds = Counter(note["kind"] for note in settled)
+    if name in RELEASING:
+        del kinds["released"]
+    assert kinds == TIMING[name].kinds
 
 
 @pytest.mark.parametrize("name", ["slow tracker", "locked database"])
@@ -43,11 +56,37 @@ def test_the_reactor_turns_while_the_tracker_takes_its_time(
     assert longest < TROUBLE / 2
 
 
-def test_the_locked_database_was_locked_during_the_crawl(reports: dict[str, Report]) -> None:
+def test_a_crawl_waits_for_a_locked_database(reports: dict[str, Report]) -> None:
     report = reports["locked database"]
 
+    last = max(note["at"] for note in report.noted("settle"))
+
     assert report.when("unlocked") - report.when("locked") >= TROUBLE
+    assert last < report.when("closed")
     assert report.when("unlocked") < report.when("closed")
+
+
+def test_outcomes_are_settled_again_until_the_tracker_answers(
+    reports: dict[str, Report],
+) -> None:
+    report = reports["tracker is away"]
+
+    answers = Counter(note["accepted"] for note in report.noted("settle"))
+
+    # False: it was heard the first time, and only the answer got lost.
+    assert answers[True] == 9
+    assert answers[False] > 0
+
+
+def test_what_was_taken_from_a_worker_is_fetched_again(reports: dict[str, Report]) -> None:
+    report = reports["worker is declared dead"]
+
+    refused = {note["url"] for note in report.noted("settle") if note["accepted"] is False}
+
+    assert refused
+    for url in refused:
+        assert len([lease for lease in report.leases() if lease.url == url]) == 2
+    assert (report.books.done, report.finish_reason) == (9, "finished")
 
 
 def test_the_spider_stays_while_another_worker_holds_a_request(
@@ -59,39 +98,53 @@ def test_the_spider_stays_while_another_worker_holds_a_request(
 
     assert max(lease.settled[0]["at"] for lease in own) < elsewhere.settled[0]["at"]
     assert elsewhere.settled[0]["at"] < report.when("closed")
-    assert Counter(lease.kind for lease in report.leases()) == TIMING[report.name].kinds
+    assert report.finish_reason == "finished"
+
+
+def test_a_seed_wakes_an_idle_worker(reports: dict[str, Report]) -> None:
+    report = reports["seed for an idle worker"]
+    ((fetched, _),) = report.hits
+
+    assert 0 < fetched - report.when("submit") < TROUBLE / 2
+    assert report.finish_reason == "enough"
 
 
 def test_the_spider_ends_when_its_crawl_is_stopped(reports: dict[str, Report]) -> None:
     report = reports["crawl is stopped"]
 
-    assert report.books.state == "stopped"
+    assert (report.books.state, report.finish_reason) == ("stopped", "finished")
     assert report.books.reasons["stopped"] > 0
 
 
-def test_a_late_lease_is_released_and_never_sent(reports: dict[str, Report]) -> None:
-    report = reports["late leases"]
+@pytest.mark.parametrize("name", ["late leases", "leases that grow late in the downloader"])
+def test_a_late_lease_is_released_and_never_sent(name: str, reports: dict[str, Report]) -> None:
+    report = reports[name]
 
-    late = report.leases()[:3]
+    times = Counter(path for _, path in report.hits)
 
-    assert [lease.kind for lease in late] == ["released"] * 3
-    assert Counter(lease.kind for lease in report.leases()) == TIMING[report.name].kinds
-    sent = Counter(note["url"] for note in report.noted("sent"))
-    assert set(sent.values()) == {1}
+    assert len(times) == TIMING[name].kinds["done"]
+    assert set(times.values()) == {1}
 
 
-def test_a_lease_of_a_throttled_domain_is_sent_at_its_start(reports: dict[str, Report]) -> None:
+def test_a_lease_of_a_throttled_domain_is_not_sent_before_its_start(
+    reports: dict[str, Report],
+) -> None:
     report = reports["throttled leases"]
-    sent = {note["url"]: note["at"] for note in report.noted("sent")}
+    start = {lease.url: lease.start for lease in report.leases() if lease.kind == "done"}
 
-    delays = [sent[lease.url] - lease.start for lease in report.leases()]
+    sent = {path: at for at, path in report.hits}
 
-    assert min(delays) >= 0
+    assert len(sent) == len(report.hits) == 9
+    for url, first in start.items():
+        (at,) = [at for path, at in sent.items() if url.endswith(path)]
+        assert at >= first
     times = sorted(sent.values())
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.15
+    assert all(later - earlier > 0.18 for earlier, later in pairwise(times))
 
 
-def test_nothing_is_leased_or_sent_while_the_output_is_down(reports: dict[str, Report]) -> None:
+def test_nothing_is_leased_or_sent_while_the_output_is_down(
+    reports: dict[str, Report],
+) -> None:
     report = reports["output breaks down"]
     down, up = report.when("down"), report.when("up")
 
@@ -100,6 +153,3 @@ def test_nothing_is_leased_or_sent_while_the_output_is_down(reports: dict[str, R
     assert "sent" not in meanwhile
     assert "ask" not in meanwhile
     assert max(note["at"] for note in report.noted("sent")) > up
-    kinds = Counter(lease.kind for lease in report.leases())
-    assert kinds["done"] == TIMING[report.name].kinds["done"]
-    assert set(kinds) <= {"done", "released"}

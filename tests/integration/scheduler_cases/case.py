@@ -106,7 +106,7 @@ class Case:
     tracker: type[RecordingTracker] = RecordingTracker
     tracker_url: str = "sqlite://"
     config: TrackerConfig = FAST
-    prepare: Callable[[RecordingTracker, CrawlId], Awaitable[None]] | None = None
+    prepare: Callable[[RecordingTracker, CrawlId, str], Awaitable[None]] | None = None
 
 
 def pipeline(component: type[NotingPipeline]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from scrapy import Request, signals
@@ -59,7 +58,7 @@ class Orphan(CaseSpider):
 
     async def parse(self, response: Response) -> Any:
         if "/slow/" not in response.url:
-            self.task = asyncio.create_task(self.crawl_later(response))
+            recorder(self.crawler).beside(self.crawl_later(response))
         yield self.item(response)
 
     async def crawl_later(self, response: Response) -> None:

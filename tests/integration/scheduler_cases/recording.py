@@ -12,7 +12,7 @@ from crawling.distributed_scheduler import current_lease
 from crawling.tracker.sqlite_tracker import SqliteTracker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from scrapy.crawler import Crawler
 
@@ -48,6 +48,10 @@ class RecordingTracker(SqliteTracker):
         self.notes.append(note)
         self.first[what].set()
         return note
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do *work* while the crawl runs."""
+        self.tasks.append(asyncio.ensure_future(work))
 
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
         self.note("ask")

@@ -41,6 +41,7 @@ class Books:
     balanced: bool
     outstanding: int
     leased: int
+    done: int
     reasons: dict[str, int]
 
 
@@ -52,6 +53,8 @@ class Report:
     error: str
     finish_reason: str
     notes: list[Note]
+    #: When the site saw which path.
+    hits: list[tuple[float, str]]
     books: Books
 
     @classmethod

@@ -53,15 +53,15 @@ class Watched(set[Request]):
 
 async def main(names: list[str]) -> None:
     places = asyncio.Semaphore(TOGETHER)
-    with NastySite() as site:
 
-        async def report(name: str) -> None:
-            async with places:
+    async def report(name: str) -> None:
+        async with places:
+            with NastySite() as site:
                 facts = await run({**CASES, **TIMING}[name], site)
-            sys.stdout.write(json.dumps(facts) + "\n")
-            sys.stdout.flush()
+        sys.stdout.write(json.dumps(facts) + "\n")
+        sys.stdout.flush()
 
-        await asyncio.gather(*map(report, names))
+    await asyncio.gather(*map(report, names))
 
 
 async def run(case: Case, site: NastySite) -> dict[str, Any]:
@@ -75,7 +75,7 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
         offers = [_seed(site.url + path, case) for path in case.seeds]
         await tracker.submit(crawl, offers, CrawlOptions())
     if case.prepare is not None:
-        await case.prepare(tracker, crawl)
+        await case.prepare(tracker, crawl, site.url)
     runner = AsyncCrawlerRunner(_settings(case, url))
     crawler = runner.create_crawler(case.spider)
     crawler.signals.connect(lambda: _watch(crawler, tracker), signals.spider_opened, weak=False)
@@ -94,6 +94,7 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
         "error": repr(spider.exception()) if closed and spider.exception() else "",
         "finish_reason": crawler.stats.get_value("finish_reason") if crawler.stats else None,
         "notes": tracker.notes,
+        "hits": site.hits,
         "books": None if status is None else _books(status),
     }
 
@@ -104,6 +105,7 @@ def _books(status: CrawlStatus) -> dict[str, Any]:
         "balanced": status.balanced,
         "outstanding": status.outstanding,
         "leased": status.leased,
+        "done": status.done,
         "reasons": dict(status.reasons),
     }
 

@@ -7,61 +7,43 @@ import sqlite3
 import tempfile
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
+from scrapy.exceptions import CloseSpider
 from twisted.internet.task import LoopingCall
 
 from crawling import signals as fleet_signals
-from crawling.tracker.tracker import Leased, Outcome, TrackerConfig
+from crawling.tracker.tracker import Offer, Outcome, TrackerConfig
+from crawling.tracker.urls import domain_of, fingerprint
+from tests.integration.scheduler_cases.callbacks import Nothing
 from tests.integration.scheduler_cases.case import (
-    FAST,
     Case,
     CaseSpider,
     NotingPipeline,
     extension,
     pipeline,
 )
-from tests.integration.scheduler_cases.recording import RecordingTracker, recorder
+from tests.integration.scheduler_cases.recording import recorder
+from tests.integration.scheduler_cases.troubled import (
+    TROUBLE,
+    AwayTracker,
+    LeasesGrowLate,
+    LeasesWereLate,
+    SlowTracker,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from scrapy import Request
     from scrapy.crawler import Crawler
     from typing_extensions import Self
 
     from crawling.tracker.tracker import CrawlId
+    from tests.integration.scheduler_cases.recording import RecordingTracker
 
-#: Seconds that the tracker, another worker or the output lets us wait.
-TROUBLE = 1.0
 TEN_PAGES = tuple(f"/page/{n}" for n in range(10))
-
-
-class SlowTracker(RecordingTracker):
-    async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
-        await asyncio.sleep(TROUBLE)
-        return await super().lease(worker, limit, spiderid)
-
-    async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
-        await asyncio.sleep(TROUBLE)
-        return await super().settle(worker, outcomes)
-
-
-class FirstLeasesAreLate(RecordingTracker):
-    """As if the leases had been on their way for longer than their slots wait."""
-
-    late = True
-
-    async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
-        leased = await super().lease(worker, limit, spiderid)
-        if not leased.leases or not self.late:
-            return leased
-        self.late = False
-        passed = time.monotonic() - 1
-        return leased._replace(leases=[replace(one, latest=passed) for one in leased.leases])
+LOCKED = str(Path(tempfile.mkdtemp()) / "locked.db")
 
 
 class Ticking:
@@ -125,26 +107,32 @@ class StopsItsCrawl(CaseSpider):
         yield self.item(response)
 
 
-async def lock_the_database(tracker: RecordingTracker, crawl: CrawlId) -> None:
+class ClosesItself(CaseSpider):
+    def parse(self, response: Any) -> Any:
+        yield self.item(response)
+        raise CloseSpider("enough")
+
+
+async def lock_the_database(tracker: RecordingTracker, crawl: CrawlId, site: str) -> None:
     """Keep the file locked for a second from the first lease on, as a backup does."""
 
     def lock() -> None:
-        with sqlite3.connect(LOCKED, isolation_level=None) as other:
-            other.execute("BEGIN EXCLUSIVE")
-            tracker.note("locked")
-            time.sleep(TROUBLE)
-            other.execute("COMMIT")
-        other.close()
+        other = sqlite3.connect(LOCKED, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        tracker.note("locked")
+        time.sleep(TROUBLE)
         tracker.note("unlocked")
+        other.execute("COMMIT")
+        other.close()
 
     async def wait_and_lock() -> None:
-        await tracker.first["sent"].wait()
+        await tracker.first["lease"].wait()
         threading.Thread(target=lock).start()
 
-    tracker.tasks.append(asyncio.ensure_future(wait_and_lock()))
+    tracker.beside(wait_and_lock())
 
 
-async def lease_one_elsewhere(tracker: RecordingTracker, crawl: CrawlId) -> None:
+async def lease_one_elsewhere(tracker: RecordingTracker, crawl: CrawlId, site: str) -> None:
     """Let another worker have a request for a while."""
     (lease,) = (await tracker.lease("other", 1, crawl.spiderid)).leases
 
@@ -152,10 +140,28 @@ async def lease_one_elsewhere(tracker: RecordingTracker, crawl: CrawlId) -> None
         await asyncio.sleep(TROUBLE)
         await tracker.settle("other", [Outcome(lease, "done", status=200)])
 
-    tracker.tasks.append(asyncio.ensure_future(settle()))
+    tracker.beside(settle())
 
 
-LOCKED = str(Path(tempfile.mkdtemp()) / "locked.db")
+async def declare_dead(tracker: RecordingTracker, crawl: CrawlId, site: str) -> None:
+    """Take its leases from the worker while it works on them, as a reclaim does."""
+
+    async def take_away() -> None:
+        await tracker.first["item"].wait()
+        for status in await tracker.workers():
+            await tracker.leave(status.worker)
+
+    tracker.beside(take_away())
+
+
+async def submit_later(tracker: RecordingTracker, crawl: CrawlId, site: str) -> None:
+    async def submit() -> None:
+        await asyncio.sleep(TROUBLE)
+        url = f"{site}/page/1"
+        await tracker.submit(crawl, [Offer(url, domain_of(url), fingerprint(url), 50, 0)])
+
+    tracker.beside(submit())
+
 
 CASES = [
     Case(
@@ -171,43 +177,50 @@ CASES = [
         {"done": 9},
         tracker_url=f"sqlite:///{LOCKED}",
         prepare=lock_the_database,
-        settings={"EXTENSIONS": {Ticking: 1, NotesSending: 2}},
+        settings=extension(Ticking),
     ),
+    Case("tracker is away", CaseSpider, {"done": 9}, tracker=AwayTracker),
+    Case("worker is declared dead", CaseSpider, {}, prepare=declare_dead),
     Case(
         "another worker holds a request",
         CaseSpider,
         {"done": 7},
         prepare=lease_one_elsewhere,
-        unwatched=True,
+    ),
+    Case(
+        "seed for an idle worker",
+        ClosesItself,
+        {"done": 1},
+        seeds=(),
+        prepare=submit_later,
+        settings={"CRAWL": ""},
     ),
     Case(
         "crawl is stopped",
         StopsItsCrawl,
         {},
         seeds=(*TEN_PAGES, "/slow/1"),
-        reasons=None,
         settings={"CONCURRENT_REQUESTS": 1},
     ),
+    Case("late leases", CaseSpider, {"released": 3, "done": 9}, tracker=LeasesWereLate),
     Case(
-        "late leases",
-        CaseSpider,
-        {"released": 3, "done": 9},
-        tracker=FirstLeasesAreLate,
-        settings=extension(NotesSending),
+        "leases that grow late in the downloader",
+        Nothing,
+        {"released": 2, "done": 3},
+        tracker=LeasesGrowLate,
+        settings={"DOWNLOAD_DELAY": 2 * TROUBLE, "RANDOMIZE_DOWNLOAD_DELAY": False},
     ),
     Case(
         "throttled leases",
         CaseSpider,
         {"done": 9},
         config=TrackerConfig(hits=5, window=1.0, ahead=0.5, retry_delay=0.02),
-        settings=extension(NotesSending),
     ),
     Case(
         "output breaks down",
         CaseSpider,
         {"done": 30},
         seeds=TEN_PAGES,
-        config=FAST,
         settings={
             **pipeline(OutputBreaksDown),
             **extension(NotesSending),
