@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from scrapy import Request
 
 from crawling.held_lease import current_lease
-from crawling.links import LinkRules
-from crawling.request_record import PRIORITY_STEP, SAME_DEPTH
+from crawling.links import PRIORITY_STEP, LinkRules
+from crawling.request_record import SAME_DEPTH
 from crawling.spiders.lxmlhtml import extract_links
 from crawling.spiders.redis_spider import RedisSpider
 
