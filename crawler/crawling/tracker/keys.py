@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
-    from crawling.tracker.tracker import CrawlId, TrackerConfig
+    from crawling.tracker.tracker import TrackerConfig
 
 #: Every key, without its tag.  In a name `{spider}` and `{crawlid}` are escaped.
 PATTERNS = (
@@ -28,6 +31,7 @@ PATTERNS = (
     "fleet:lanes:{cno}.{run}",
     "fleet:parked:{cno}.{run}",
     "fleet:pages:{cno}",
+    "fleet:pages:{cno}.{run}",
     "fleet:failed:{cno}",
     "fleet:ready:{view}",
     "fleet:resting:{view}",
@@ -106,6 +110,10 @@ class Keys:
 def crawl_name(crawl: CrawlId) -> str:
     """Return the field of a crawl in `Keys.crawls`."""
     return ":".join(map(escape, crawl))
+
+
+def parse_crawl_name(name: str) -> CrawlId:
+    return CrawlId(*map(unquote, name.split(":")))
 
 
 def dupefilter(crawl: CrawlId) -> tuple[str, str]:

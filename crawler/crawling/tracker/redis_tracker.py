@@ -16,6 +16,7 @@ from crawling.tracker.redis_records import (
     outcome_row,
     pack,
     pack_options,
+    text,
     unpack_crawl_id,
     unpack_options,
     unpack_request,
@@ -23,6 +24,7 @@ from crawling.tracker.redis_records import (
 from crawling.tracker.redis_views import RedisViews
 from crawling.tracker.redis_wake import WakeUp
 from crawling.tracker.redis_watch import DeathWatch
+from crawling.tracker.throttle import scaled
 from crawling.tracker.tracker import Lease, Leased, Submitted
 
 if TYPE_CHECKING:
@@ -171,8 +173,8 @@ class RedisTracker(RedisViews):
                 return int(queued)
 
     async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
-        scaled = max(1, int(hits * scale)) if hits else 0
-        await self._scripts.run("limit", domain, scaled, window * 1000)
+        hits, window = scaled(hits, window, scale)
+        await self._scripts.run("limit", domain, hits, window * 1000)
 
     async def block(self, domain: str, *, blocked: bool = True) -> None:
         await self._scripts.run("block", domain, int(blocked))
@@ -285,24 +287,22 @@ class RedisTracker(RedisViews):
     def _lease(self, token: str, known: dict[int, Known], granted: Granted) -> Lease:
         request = unpack_request(granted.member)
         _, crawl, options = known[request.cno]
-        begin, late = 0.0, float("inf")
-        if (spare := float(granted.slack)) >= 0:
-            begin = self._clock.monotonic(float(granted.start) / 1000)
-            late = begin + spare / 1000
+        start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
+        begin = self._clock.monotonic(start) if start else 0.0
         return Lease(
             crawl=crawl,
             options=options,
             rid=request.rid,
             token=token,
             url=request.url,
-            domain=granted.domain.decode(),
+            domain=text(granted.domain),
             fingerprint=request.fingerprint,
             priority=granted.priority,
             depth=request.depth,
             attempts=request.attempts,
             extras=request.extras,
             start=begin,
-            latest=late,
+            latest=begin + slack if slack >= 0 else float("inf"),
         )
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
@@ -15,7 +15,6 @@ from crawling.exceptions import ConfigError
 from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
     text,
-    unpack_crawl_id,
     unpack_failure,
     unpack_status,
     unpack_trace,
@@ -50,13 +49,18 @@ class RedisViews(Tracker):
     def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
         super().__init__(config)
         # Repeating is the caller's business: it alone knows whether it still wants it.
-        self._redis = Redis.from_url(
-            url,
-            decode_responses=False,
-            socket_timeout=ANSWER_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=CONNECTIONS,
-        )
+        try:
+            pool = BlockingConnectionPool.from_url(
+                url,
+                decode_responses=False,
+                socket_timeout=ANSWER_TIMEOUT,
+                timeout=ANSWER_TIMEOUT,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=CONNECTIONS,
+            )
+        except ValueError as error:
+            raise ConfigError("TRACKER", f"is no URL of a Redis: {error}") from error
+        self._redis = Redis.from_pool(pool)
         self.keys = names.Keys(tag)
         self._scripts = Scripts(self._redis, self.keys.meta)
 
@@ -82,13 +86,10 @@ class RedisViews(Tracker):
         return unpack_status(book) if book else None
 
     async def crawls(self) -> list[CrawlId]:
-        numbers = await self._ask("HVALS", self.keys.crawls)
-        found = []
-        for cno in numbers:
-            book = await self._ask("HGETALL", self.keys.crawl(int(cno)))
-            if book:
-                found.append(unpack_crawl_id(book))
-        return found
+        return [
+            names.parse_crawl_name(text(name))
+            for name in await self._ask("HKEYS", self.keys.crawls)
+        ]
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         view = names.view(spiderid, self.config)

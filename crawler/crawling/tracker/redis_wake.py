@@ -29,16 +29,18 @@ class WakeUp:
         self._redis = redis
         self._channel = keys.wake(self.name)
         self._called = asyncio.Event()
+        self._subscribing = asyncio.Lock()
         self._listening: asyncio.Task[None] | None = None
 
     async def listen(self) -> None:
         """Subscribe, unless this process still is: to be done before it says it is idle."""
-        if self._listening is not None and not self._listening.done():
-            return
-        ear = self._redis.pubsub(ignore_subscribe_messages=True)
-        with redis_errors():
-            await ear.subscribe(self._channel)
-        self._listening = asyncio.create_task(self._hear(ear))
+        async with self._subscribing:
+            if self._listening is not None and not self._listening.done():
+                return
+            ear = self._redis.pubsub(ignore_subscribe_messages=True)
+            with redis_errors():
+                await ear.subscribe(self._channel)
+            self._listening = asyncio.create_task(self._hear(ear))
 
     async def wait(self, timeout: float) -> None:
         patience = min(timeout, LONGEST_IDLE * random.uniform(0.5, 1.0))  # noqa: S311  # jitter

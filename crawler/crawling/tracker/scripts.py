@@ -7,8 +7,15 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from crawling.exceptions import ConfigError, Unavailable
@@ -21,19 +28,19 @@ if TYPE_CHECKING:
 
 #: Operation -> the files that are run as one script, in this order.
 PARTS = {
-    "block": ("prelude", "domain", "block"),
-    "defer": ("prelude", "domain", "defer"),
+    "block": ("prelude", "queues", "endings", "domain", "block"),
+    "defer": ("prelude", "queues", "endings", "domain", "defer"),
     "domains": ("prelude", "domains"),
-    "flag": ("prelude", "flag"),
-    "lease": ("prelude", "throttle", "lease"),
-    "leave": ("prelude", "leave"),
-    "limit": ("prelude", "domain", "limit"),
-    "reclaim": ("prelude", "reclaim"),
+    "flag": ("prelude", "queues", "endings", "flag"),
+    "lease": ("prelude", "queues", "endings", "throttle", "lease"),
+    "leave": ("prelude", "queues", "endings", "leave"),
+    "limit": ("prelude", "queues", "endings", "domain", "limit"),
+    "reclaim": ("prelude", "queues", "endings", "reclaim"),
     "renew": ("prelude", "renew"),
-    "retry": ("prelude", "offers", "retry"),
-    "settle": ("prelude", "offers", "settle"),
-    "submit": ("prelude", "offers", "submit"),
-    "sweep": ("prelude", "sweep"),
+    "retry": ("prelude", "queues", "endings", "offers", "retry"),
+    "settle": ("prelude", "queues", "endings", "offers", "settle"),
+    "submit": ("prelude", "queues", "endings", "offers", "submit"),
+    "sweep": ("prelude", "queues", "endings", "sweep"),
     "trace": ("prelude", "trace"),
 }
 
@@ -61,23 +68,26 @@ class Scripts:
             return await self._scripts[operation](keys=[self._meta], args=args)
 
 
+#: What Redis says when it will be able again, also from inside a script.
+PASSING_REFUSALS = (
+    "OOM READONLY MISCONF NOREPLICAS LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN".split()
+)
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn what Redis refuses for now into `Unavailable`, and a wrong login into ConfigError."""
+    """Turn errors of Redis into ours; what is left is an error in a script."""
     try:
         yield
-    except (OutOfMemoryError, ReadOnlyError) as error:
-        raise Unavailable(f"Redis refuses to write: {error}") from error
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise ConfigError("TRACKER", f"Redis does not permit it: {error}") from error
     except (RedisConnectionError, RedisTimeoutError) as error:
-        raise _border(error) from error
-    except RedisError as error:
-        # Inside a script Redis wraps its refusals in an error of the script.
-        if "OOM" in str(error) or "READONLY" in str(error):
-            raise Unavailable(f"Redis refuses to write: {error}") from error
+        raise Unavailable(f"Redis does not answer: {error}") from error
+    except ResponseError as error:
+        # Redis 6 wraps a refusal inside a script in an error of the script; the class
+        # of the others depends on the version of redis-py.
+        if isinstance(error, (OutOfMemoryError, ReadOnlyError)) or any(
+            refusal in str(error) for refusal in PASSING_REFUSALS
+        ):
+            raise Unavailable(f"Redis refuses for now: {error}") from error
         raise
-
-
-def _border(error: RedisError) -> Exception:
-    if "auth" in str(error).lower() or "WRONGPASS" in str(error):
-        return ConfigError("TRACKER", f"Redis refuses the login: {error}")
-    return Unavailable(f"Redis does not answer: {error}")

@@ -28,7 +28,9 @@ local function list(domain, opens)
   local leased = tonumber(call('HGET', flight, domain) or '0')
   local queued, blocked = queued_in(spider .. ':' .. domain), call('SISMEMBER', fleet .. 'blocked', domain)
   if queued + leased == 0 then return end
-  local time = opens and opens < huge and string.format('%.0f', opens) or ''
+  local deferred = tonumber(call('ZSCORE', fleet .. 'deferred', domain) or '0')
+  opens = math.max(opens and opens < huge and opens or 0, deferred)
+  local time = opens > now and string.format('%.0f', opens) or ''
   found[#found + 1] = {domain, queued, leased, time, blocked}
 end
 

@@ -13,7 +13,8 @@ ARGV[8]  timeout    ms until a worker that does not renew may be declared dead
 ARGV[9]  idle       the worker's name on the wake-up channel
 ARGV[10] lost       msgpack list of tokens whose leases the worker never heard of
 Returns  {now ms, wait ms (-1: unknown), leases, crawls}; a lease is {request, domain,
-         priority, start ms, slack ms or -1 without a throttle}, a crawl {cno, revision}
+         priority, start ms or 0 for at once, slack ms or -1 without a throttle}, a crawl
+         {cno, revision}
 ]]
 local worker, spider, view, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit, token = tonumber(ARGV[5]), ARGV[6]
@@ -152,7 +153,21 @@ local function best_lane(q)
   end
 end
 
-local function take(lane)
+-- The opposite of wait_with_units.
+local function hold_units(c, member, domain)
+  local flags = byte(member, FLAGS_AT)
+  if flags % 2 == DOMAIN_UNIT then
+    local of = flags >= FOREIGN and parse(member).unit_of or domain
+    call('HINCRBY', fleet .. 'pages:' .. c.cno .. '.' .. c.run, of, -1)
+    call('HINCRBY', fleet .. 'pages:' .. c.cno, of, 1)
+  end
+  if flags % 4 >= CRAWL_UNIT then
+    add(c, 'pages_waiting', -1)
+    add(c, 'pages', 1)
+  end
+end
+
+local function take(lane, domain)
   local member = call('LPOP', lane.key)
   local head = call('LINDEX', lane.key, 0)
   if head then
@@ -163,12 +178,19 @@ local function take(lane)
   end
   add(lane.crawl, 'queued', -1)
   add(lane.crawl, 'leased', 1)
+  hold_units(lane.crawl, member, domain)
   lane.crawl.is_lent = true
   return member
 end
 
-local function lend(lane, domain, start, slack)
-  local member = take(lane)
+local function lend(lane, domain, start, throttle)
+  local member, slack = take(lane, domain), -1
+  if throttle then
+    charge_hit(throttle, start)
+    slack = slack_of(throttle)
+  elseif start <= now then
+    start = 0
+  end
   records[#records + 1] = sub(member, 1, 6)
   records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, now, member})
   leased[#leased + 1] = {member, domain, lane.priority,
@@ -188,12 +210,12 @@ local function visit(domain)
       local lane, rank = best_lane(q)
       if not lane then return by_address and call('ZREM', active, domain) end
       local start = math.max(before, throttle and opens_at(throttle) or now)
-      if start > horizon then return call('ZADD', resting, start, domain) end
+      -- Only who has a throttle waits for the start; others lease when it has come.
+      if start > (throttle and horizon or now) then return call('ZADD', resting, start, domain) end
       if rank > rival or #leased >= limit or steps >= most_steps then
         return call('ZADD', ready, rank, domain)
       end
-      lend(lane, domain, start, throttle and slack_of(throttle) or -1)
-      if throttle then charge_hit(throttle, start) end
+      lend(lane, domain, start, throttle)
       lent = lent + 1
     end
   end
@@ -211,12 +233,18 @@ local function lent_crawls()
   return lent
 end
 
+local function first_score(key, from, to)
+  local first = call('ZRANGEBYSCORE', key, from, to, 'WITHSCORES', 'LIMIT', 0, 1)
+  return tonumber(first[2] or huge)
+end
+
 -- When there may be more, as far as the sets of this view can tell.
 local function wait()
   if more or #leased >= limit then return 0 end
-  local open = call('ZRANGE', resting, 0, 0, 'WITHSCORES')[2]
-  local due = call('ZRANGE', delayed, 0, 0, 'WITHSCORES')[2]
-  local first = math.min(tonumber(open or huge) - polite.ahead, tonumber(due or huge))
+  -- What rests although it opens before the horizon has no throttle: see `place`.
+  local soon = first_score(resting, '-inf', horizon)
+  local open = first_score(resting, '(' .. horizon, '+inf') - polite.ahead
+  local first = math.min(soon, open, first_score(delayed, '-inf', '+inf'))
   if first == huge then return -1 end
   return math.max(1, math.ceil(first - now))
 end

@@ -52,18 +52,20 @@ local function charge(c, domain, page_limit)
   local flags, limit = 0, c.domain_max_pages
   if limit < 0 or page_limit >= 0 and page_limit < limit then limit = page_limit end
   if c.max_pages >= 0 then
-    if value(c, 'pages') >= c.max_pages then return nil end
+    if value(c, 'pages') + value(c, 'pages_waiting') >= c.max_pages then return nil end
     flags = CRAWL_UNIT
   end
   if limit >= 0 then
     local pages = fleet .. 'pages:' .. c.cno
-    if call('HINCRBY', pages, domain, 1) > limit then
-      call('HINCRBY', pages, domain, -1)
+    local waiting = pages .. '.' .. c.run
+    local used = tonumber(call('HGET', pages, domain) or '0')
+    if used + call('HINCRBY', waiting, domain, 1) > limit then
+      call('HINCRBY', waiting, domain, -1)
       return nil
     end
     flags = flags + DOMAIN_UNIT
   end
-  if c.max_pages >= 0 then add(c, 'pages', 1) end
+  if c.max_pages >= 0 then add(c, 'pages_waiting', 1) end
   return flags
 end
 

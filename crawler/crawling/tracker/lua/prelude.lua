@@ -1,5 +1,5 @@
 --[[
-What the scripts that change something share; prepended to them by scripts.py.
+What all scripts share; prepended to them by scripts.py.
 
 Every other key begins with the tag that the first one begins with; keys.py lists them.
 Times are milliseconds of Redis's clock.  A queue `q` is "spider:domain".
@@ -39,7 +39,7 @@ local function next_seq() return call('HINCRBY', meta, 'seq', 1) end
 -- A request: seq 6 | cno 4 | fingerprint 8 | attempts 1 | deaths 1 | depth 2 | flags 1
 -- | body.  Flags: 1 holds a page unit of its domain, 2 one of its crawl, 4 the unit is
 -- that of another domain, whose length and name precede the body.
-local DOMAIN_UNIT, CRAWL_UNIT, FOREIGN = 1, 2, 4
+local FLAGS_AT, DOMAIN_UNIT, CRAWL_UNIT, FOREIGN = 23, 1, 2, 4
 
 local function parse(member)
   local seq, cno, fp, attempts, deaths, depth, flags, at =
@@ -68,7 +68,7 @@ local function split(q) return match(q, '^([^:]*):(.*)$') end
 
 local FIELDS = {'state', 'run', 'epoch', 'fin', 'hold', 'expires', 'maxdepth',
   'domain_max_pages', 'max_pages', 'seen', 'buckets', 'entries', 'voids', 'pages',
-  'queued', 'delayed', 'leased', 'rev'}
+  'pages_waiting', 'queued', 'delayed', 'leased', 'rev'}
 local WORDS = {state = true, seen = true, voids = true}
 local crawls = {}
 
@@ -101,14 +101,15 @@ end
 
 local function is_open(c) return c.state == 'running' or c.state == 'paused' end
 
--- End the crawl: one flag.  Its lanes bear the number of the run and so are rubbish from
--- here on; what they and the delayed held is dropped in the books at once.
+-- End the crawl: one flag.  Its lanes and the page units of what waits in them bear the
+-- number of the run and so are rubbish from here on; the books drop it all at once.
 local function retire(c, state)
   local queued, delayed = value(c, 'queued'), value(c, 'delayed')
   add(c, 'queued', -queued)
   add(c, 'delayed', -delayed)
   add(c, 'dropped', queued + delayed)
   add(c, 'reason:' .. state, queued + delayed)
+  add(c, 'pages_waiting', -value(c, 'pages_waiting'))
   local lanes = c.cno .. '.' .. c.run
   call('ZREM', fleet .. 'expires', c.cno)
   call('ZREM', fleet .. 'holds', c.cno)
@@ -171,246 +172,4 @@ local function seen(c, fp) return call('HGET', bucket_of(c, fp), fp) end
 local function set_state(c, r, state)
   local bucket = bucket_of(c, r.fp)
   if call('HGET', bucket, r.fp) == rid_of(r.seq) then call('HSET', bucket, r.fp, state) end
-end
-
--- Queues: a sorted set of lanes, a lane being the list of one run and priority.
-
-local woken = {}
-
--- Make the domain visible.  Where throttles are by address this is only the inbox
--- from which the views pull.
-local function activate(q, rank)
-  local spider, domain = split(q)
-  if call('ZSCORE', fleet .. 'resting:' .. spider, domain) then return end
-  call('ZADD', fleet .. 'ready:' .. spider, 'LT', rank, domain)
-  woken[spider] = (woken[spider] or 0) + 1
-end
-
-local function best_rank(q)
-  return tonumber(call('ZRANGE', tag .. q .. ':queue', 0, 0, 'WITHSCORES')[2])
-end
-
-local function enter_lane(c, q, priority, rank)
-  local run = c.cno .. '.' .. c.run
-  call('ZADD', tag .. q .. ':queue', rank, run .. ':' .. priority)
-  call('SADD', fleet .. 'lanes:' .. run, q .. ':' .. priority)
-  activate(q, rank)
-end
-
-local function lane_key(c, q, priority)
-  return tag .. q .. ':queue:' .. c.cno .. '.' .. c.run .. ':' .. priority
-end
-
--- Append to the lane at the end of the call, with all others that go there.
-local function push(c, q, priority, member)
-  local lanes = c.tails[q]
-  if not lanes then
-    lanes = {}
-    c.tails[q] = lanes
-  end
-  local tail = lanes[priority]
-  if tail then tail[#tail + 1] = member else lanes[priority] = {member} end
-end
-
-local function push_tails(c)
-  for q, lanes in pairs(c.tails) do
-    for priority, members in pairs(lanes) do
-      local key, length = lane_key(c, q, priority), nil
-      for i = 1, #members, 2000 do
-        length = call('RPUSH', key, unpack(members, i, math.min(i + 1999, #members)))
-      end
-      if length == #members then
-        enter_lane(c, q, priority, rank_of(priority, seq_of(members[1])))
-      end
-    end
-  end
-end
-
--- What comes back goes before all that waits in its lane.
-local function push_head(c, q, priority, r)
-  if r.seq <= c.void then -- from before a stop: its number says dropped
-    local old = r.seq
-    r.seq = next_seq()
-    local bucket = bucket_of(c, r.fp)
-    if call('HGET', bucket, r.fp) == rid_of(old) then
-      call('HSET', bucket, r.fp, rid_of(r.seq))
-    end
-  end
-  call('LPUSH', lane_key(c, q, priority), build(r))
-  enter_lane(c, q, priority, rank_of(priority, r.seq))
-  add(c, 'queued', 1)
-end
-
--- How leases end.
-
-local function give_back_units(c, r, domain)
-  if r.flags % 2 == DOMAIN_UNIT then
-    local pages, of = fleet .. 'pages:' .. c.cno, r.unit_of or domain
-    if call('HINCRBY', pages, of, -1) == 0 then call('HDEL', pages, of) end
-  end
-  if r.flags % 4 >= CRAWL_UNIT then add(c, 'pages', -1) end
-  r.flags, r.unit_of = 0, nil
-end
-
-local function drop(c, q, r, reason)
-  local _, domain = split(q)
-  give_back_units(c, r, domain)
-  add(c, 'dropped', 1)
-  add(c, 'reason:' .. reason, 1)
-  set_state(c, r, 'x' .. reason)
-end
-
-local function fail(c, q, priority, r, reason, detail)
-  local _, domain = split(q)
-  give_back_units(c, r, domain)
-  add(c, 'failed', 1)
-  add(c, 'reason:' .. reason, 1)
-  set_state(c, r, 'f' .. reason)
-  call('HSET', fleet .. 'failed:' .. c.cno, r.fp,
-    cmsgpack.pack({q, priority, reason, detail, now, build(r)}))
-end
-
--- One request of the domain less in flight; at its cap it was in no set of domains.
-local function leave_flight(c, q)
-  local spider, domain = split(q)
-  local flight = fleet .. 'flight:' .. spider
-  if call('HINCRBY', flight, domain, -1) <= 0 then call('HDEL', flight, domain) end
-  if call('SREM', fleet .. 'capped:' .. spider, domain) == 1 then
-    local rank = best_rank(q)
-    if rank then activate(q, rank) end
-  end
-  add(c, 'leased', -1)
-end
-
--- A request that was in the hands of more dead workers than this kills them.
-local MOST_DEATHS = 10
-
--- End a lease with nothing done; true when the request waits again.
-local function give_back(q, priority, r)
-  local c = crawl_of(r.cno)
-  if not c then return false end
-  leave_flight(c, q)
-  if not is_open(c) then
-    drop(c, q, r, c.state)
-  elseif r.deaths > MOST_DEATHS then
-    fail(c, q, priority, r, 'spider_error', 'worker died ' .. r.deaths .. ' times')
-  else
-    push_head(c, q, priority, r)
-    return true
-  end
-  return false
-end
-
--- Take up to *max* requests of workers that died or left back into their queues.
-local function unbury(max)
-  local grave = call('ZRANGE', fleet .. 'dead', 0, 0)[1]
-  if not grave then return 0 end
-  local key = fleet .. 'dead:' .. grave
-  local found, leases, back = call('HSCAN', key, 0, 'COUNT', max)[2], {}, 0
-  for i = 1, #found, 2 do
-    local _, q, priority, _, member = unpack(cmsgpack.unpack(found[i + 1]))
-    leases[#leases + 1] = {rid = found[i], q = q, priority = priority, r = parse(member)}
-  end
-  table.sort(leases, function(a, b) return a.r.seq > b.r.seq end)
-  for _, l in ipairs(leases) do
-    call('HDEL', key, l.rid)
-    if sub(grave, 1, 1) == 'd' then l.r.deaths = l.r.deaths + 1 end
-    if give_back(l.q, l.priority, l.r) then back = back + 1 end
-  end
-  if call('EXISTS', key) == 0 then call('ZREM', fleet .. 'dead', grave) end
-  return back
-end
-
--- Fence all leases of a worker in O(1): a late settle finds nothing.
-local function bury(worker, kind)
-  call('ZREM', workers, worker)
-  local leases = fleet .. 'leases:' .. worker
-  local n = call('HLEN', leases)
-  if n > 0 then
-    local grave = kind .. call('HINCRBY', meta, 'dead', 1)
-    call('RENAME', leases, fleet .. 'dead:' .. grave)
-    call('ZADD', fleet .. 'dead', now, grave)
-  end
-  return n
-end
-
--- The end of a crawl, once an epoch, in the step that ended its last request.
-
-local function totals(c)
-  local flat, book, reasons, statuses = call('HGETALL', c.key), {}, {}, {}
-  for i = 1, #flat, 2 do
-    local kind, name = match(flat[i], '^(%a+):(.*)$')
-    local n = tonumber(flat[i + 1])
-    if kind == 'reason' then
-      if n > 0 then reasons[name] = n end
-    elseif kind == 'status' then
-      statuses[name] = n
-    else
-      book[flat[i]] = flat[i + 1]
-    end
-  end
-  return book, reasons, statuses
-end
-
-local function announce(c)
-  local book, reasons, statuses = totals(c)
-  local body = {action = 'finished', state = c.state, epoch = c.epoch, reasons = reasons,
-    statuses = statuses, spiderid = book.spiderid, appid = book.appid,
-    crawlid = book.crawlid, bytes = tonumber(book.size), server_time = now / 1000,
-    elapsed = (now - tonumber(book.started)) / 1000}
-  for _, column in ipairs({'accepted', 'done', 'failed', 'dropped', 'duplicates'}) do
-    body[column] = tonumber(book[column])
-  end
-  call('XADD', fleet .. 'outbox', 'MAXLEN', '~', 100000, '*', 'body', cjson.encode(body))
-end
-
-local function finish(c)
-  if c.state == 'running' or c.state == 'paused' then c.state = 'finished' end
-  c.fin = c.epoch
-  call('HSET', c.key, 'state', c.state, 'fin', c.epoch, 'ended', now)
-  call('ZREM', fleet .. 'expires', c.cno)
-  call('ZREM', fleet .. 'holds', c.cno)
-  call('ZADD', fleet .. 'ended', now, c.cno)
-  announce(c)
-end
-
-local function wake()
-  for spider, n in pairs(woken) do
-    while n > 0 do
-      local id = call('ZPOPMIN', fleet .. 'idle:' .. spider)[1]
-      if not id then break end
-      -- An idle worker that has died since hears nothing: the next one is told.
-      if call('PUBLISH', fleet .. 'wake:' .. id, spider) > 0 then n = n - 1 end
-    end
-  end
-end
-
--- Write what the call has counted.  Each script that loads a crawl ends with this.
-local function finish_call()
-  for _, c in pairs(crawls) do
-    if c then
-      push_tails(c)
-      for column, n in pairs(c.changes) do
-        if n ~= 0 then call('HINCRBY', c.key, column, n) end
-      end
-      while c.entries > c.buckets * BUCKET do split_bucket(c) end
-      if c.entries ~= c.was_entries then
-        call('HSET', c.key, 'entries', c.entries, 'buckets', c.buckets)
-      end
-      if outstanding(c) == 0 and c.hold <= now and c.fin < c.epoch then finish(c) end
-    end
-  end
-  wake()
-end
-
--- Bring lanes of a resumed crawl back into their queues; true when none is left.
-local function unpark(c, most)
-  local run = c.cno .. '.' .. c.run
-  local lanes = call('SPOP', fleet .. 'parked:' .. run, most)
-  for _, lane in ipairs(lanes) do
-    local q, priority = match(lane, '^(.*):([^:]*)$')
-    local head = call('LINDEX', tag .. q .. ':queue:' .. run .. ':' .. priority, 0)
-    if head then enter_lane(c, q, priority, rank_of(tonumber(priority), seq_of(head))) end
-  end
-  return #lanes < most
 end

@@ -5,7 +5,7 @@ KEYS[1]  meta     hash  counters
 ARGV[1]  suspects msgpack list of {worker, deadline ms} that did not change for as long as
                   a lease lasts, by the clock of the caller
 ARGV[2]  most     requests to put back in this call
-Returns  {requests put back, 1 when there are more}
+Returns  {leases taken from the dead, 1 when there are more}
 ]]
 local suspects, most = cmsgpack.unpack(ARGV[1]), tonumber(ARGV[2])
 

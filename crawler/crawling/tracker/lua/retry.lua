@@ -15,27 +15,25 @@ local how = cmsgpack.unpack(ARGV[5])
 -- As submit: refused before the first write when Redis is full.
 call('HINCRBY', meta, 'seq', 0)
 
-local function requeue(c, failed, fp, record)
-  local q, priority, why, _, _, member = unpack(cmsgpack.unpack(record))
-  if reason ~= '' and reason ~= why then return 0 end
+local function requeue(c, failed, f)
+  if reason ~= '' and reason ~= f.reason then return 0 end
   -- Since queued again as a seed: what became of that counts.
-  if seen(c, fp) ~= 'f' .. why then
-    call('HDEL', failed, fp)
+  if seen(c, f.fp) ~= 'f' .. f.reason then
+    call('HDEL', failed, f.fp)
     return 0
   end
-  local _, domain = split(q)
+  local _, domain = split(f.q)
   local flags = charge(c, domain, how.page_limit)
   if not flags then return 0 end
   reopen(c)
-  call('HDEL', failed, fp)
-  local r = parse(member)
-  priority = priority + 10 * r.attempts
+  call('HDEL', failed, f.fp)
+  local r, priority = f.r, f.priority + 10 * f.r.attempts
   r.seq, r.flags, r.attempts, r.deaths = next_seq(), flags, 0, 0
-  call('HSET', bucket_of(c, fp), fp, rid_of(r.seq))
+  call('HSET', bucket_of(c, f.fp), f.fp, rid_of(r.seq))
   add(c, 'failed', -1)
-  add(c, 'reason:' .. why, -1)
+  add(c, 'reason:' .. f.reason, -1)
   add(c, 'queued', 1)
-  push(c, q, priority, build(r))
+  push(c, f.q, priority, build(r))
   return 1
 end
 
@@ -43,10 +41,14 @@ local cno = call('HGET', fleet .. 'crawls', name)
 local c = cno and crawl_of(tonumber(cno))
 if not c then return {'0', 0} end
 if c.expires > 0 and c.expires <= now then return {'0', 0} end
-local failed, queued = fleet .. 'failed:' .. cno, 0
+local failed, queued, failures = fleet .. 'failed:' .. cno, 0, {}
 local page = call('HSCAN', failed, cursor, 'COUNT', most)
 for i = 1, #page[2], 2 do
-  queued = queued + requeue(c, failed, page[2][i], page[2][i + 1])
+  local q, priority, why, _, _, member = unpack(cmsgpack.unpack(page[2][i + 1]))
+  failures[#failures + 1] =
+    {fp = page[2][i], q = q, priority = priority, reason = why, r = parse(member)}
 end
+table.sort(failures, function(a, b) return a.r.seq < b.r.seq end)
+for _, f in ipairs(failures) do queued = queued + requeue(c, failed, f) end
 finish_call()
 return {page[1], queued}

@@ -76,18 +76,18 @@ local function redirect(c, q, priority, r, to)
 end
 
 local function retry(c, q, priority, r, o)
-  local old = rid_of(r.seq)
-  r.seq, r.attempts = next_seq(), r.attempts + 1
+  local spider, domain = split(q)
+  if r.seq <= c.void then renumber(c, r) end
+  wait_with_units(c, r, domain)
+  r.attempts = r.attempts + 1
   if o[12] then r.body = body_of(o[12][1], o[12][6]) end
-  local bucket = bucket_of(c, r.fp)
-  if call('HGET', bucket, r.fp) == old then call('HSET', bucket, r.fp, rid_of(r.seq)) end
   priority = priority - 10
   if o[10] == 0 then
     add(c, 'queued', 1)
     return push(c, q, priority, build(r))
   end
   add(c, 'delayed', 1)
-  local spider, rid, due = split(q), rid_of(r.seq), now + o[10]
+  local rid, due = rid_of(r.seq), now + o[10]
   call('ZADD', fleet .. 'delayed:' .. spider, due, rid)
   call('HSET', fleet .. 'delayed', rid, cmsgpack.pack({q, priority, due, now, build(r)}))
 end

@@ -43,7 +43,7 @@ local function create()
   call('HSET', fleet .. 'crawl:' .. cno, 'spiderid', names.spiderid, 'appid', names.appid,
     'crawlid', names.crawlid, 'name', names.name, 'seen', seen_name, 'state', 'running',
     'run', 0, 'epoch', 1, 'fin', 0, 'hold', 0, 'started', now, 'ended', '', 'voids', '',
-    'buckets', 1, 'entries', 0, 'pages', 0, 'rev', 0, 'shared', '', 'expires', 0,
+    'buckets', 1, 'entries', 0, 'pages', 0, 'pages_waiting', 0, 'rev', 0, 'shared', '', 'expires', 0,
     'maxdepth', -1, 'domain_max_pages', -1, 'max_pages', -1, 'accepted', 0, 'queued', 0,
     'delayed', 0, 'leased', 0, 'done', 0, 'failed', 0, 'dropped', 0, 'duplicates', 0,
     'size', 0)

@@ -16,7 +16,10 @@ end
 
 -- Loading ends a crawl whose time is over, and finish_call one that nothing holds open.
 local function end_due_crawls()
-  for _, cno in ipairs(due('expires', now)) do crawl_of(tonumber(cno)) end
+  for _, cno in ipairs(due('expires', now)) do
+    call('ZREM', fleet .. 'expires', cno)
+    crawl_of(tonumber(cno))
+  end
   for _, cno in ipairs(due('holds', now)) do
     call('ZREM', fleet .. 'holds', cno)
     crawl_of(tonumber(cno))
@@ -39,7 +42,7 @@ local function free_lanes(run)
     call('ZREM', tag .. q .. ':queue', run .. ':' .. priority)
     forget_empty_domain(q)
   end
-  call('UNLINK', fleet .. 'parked:' .. run)
+  call('UNLINK', fleet .. 'parked:' .. run, fleet .. 'pages:' .. run)
   return #lanes < most
 end
 
@@ -71,7 +74,8 @@ local function forget_crawl(cno)
   call('HDEL', fleet .. 'crawls', name)
   call('HDEL', fleet .. 'dupefilters', seen_name)
   call('UNLINK', key, tag .. seen_name, fleet .. 'pages:' .. cno, fleet .. 'failed:' .. cno,
-    fleet .. 'lanes:' .. cno .. '.' .. run, fleet .. 'parked:' .. cno .. '.' .. run)
+    fleet .. 'lanes:' .. cno .. '.' .. run, fleet .. 'parked:' .. cno .. '.' .. run,
+    fleet .. 'pages:' .. cno .. '.' .. run)
 end
 
 local function forget_old_crawls()
@@ -107,8 +111,8 @@ local function drop_unused_views()
     if string.find(view, '@', 1, true) then
       call('UNLINK', fleet .. 'ready:' .. view, fleet .. 'resting:' .. view)
       call('HDEL', meta, 'cursor:' .. view)
+      call('ZREM', fleet .. 'views', view)
     end
-    call('ZREM', fleet .. 'views', view)
   end
 end
 

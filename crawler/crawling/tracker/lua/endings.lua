@@ -1,0 +1,162 @@
+--[[
+How requests end, and with the last of them a crawl.  Prepended, behind queues.lua, to the
+scripts that change the books; each of them ends with finish_call.
+]]
+
+local function give_back_units(c, r, domain)
+  if r.flags % 2 == DOMAIN_UNIT then
+    local pages, of = fleet .. 'pages:' .. c.cno, r.unit_of or domain
+    if call('HINCRBY', pages, of, -1) == 0 then call('HDEL', pages, of) end
+  end
+  if r.flags % 4 >= CRAWL_UNIT then add(c, 'pages', -1) end
+  r.flags, r.unit_of = 0, nil
+end
+
+local function drop(c, q, r, reason)
+  local _, domain = split(q)
+  give_back_units(c, r, domain)
+  add(c, 'dropped', 1)
+  add(c, 'reason:' .. reason, 1)
+  set_state(c, r, 'x' .. reason)
+end
+
+local function fail(c, q, priority, r, reason, detail)
+  local _, domain = split(q)
+  give_back_units(c, r, domain)
+  add(c, 'failed', 1)
+  add(c, 'reason:' .. reason, 1)
+  set_state(c, r, 'f' .. reason)
+  call('HSET', fleet .. 'failed:' .. c.cno, r.fp,
+    cmsgpack.pack({q, priority, reason, detail, now, build(r)}))
+end
+
+-- One request of the domain less in flight; at its cap it was in no set of domains.
+local function leave_flight(c, q)
+  local spider, domain = split(q)
+  local flight = fleet .. 'flight:' .. spider
+  if call('HINCRBY', flight, domain, -1) <= 0 then call('HDEL', flight, domain) end
+  if call('SREM', fleet .. 'capped:' .. spider, domain) == 1 then
+    local rank = best_rank(q)
+    if rank then activate(q, rank) end
+  end
+  add(c, 'leased', -1)
+end
+
+-- A request that was in the hands of more dead workers than this kills them.
+local MOST_DEATHS = 10
+
+-- End a lease with nothing done.
+local function give_back(q, priority, r)
+  local c = crawl_of(r.cno)
+  if not c then return end
+  leave_flight(c, q)
+  if not is_open(c) then
+    drop(c, q, r, c.state)
+  elseif r.deaths > MOST_DEATHS then
+    fail(c, q, priority, r, 'spider_error', 'worker died ' .. r.deaths .. ' times')
+  else
+    push_head(c, q, priority, r)
+  end
+end
+
+-- Take up to *max* requests of workers that died or left back into their queues.
+local function unbury(max)
+  local grave = call('ZRANGE', fleet .. 'dead', 0, 0)[1]
+  if not grave then return 0 end
+  local key = fleet .. 'dead:' .. grave
+  local found, leases = call('HSCAN', key, 0, 'COUNT', max)[2], {}
+  for i = 1, #found, 2 do
+    local _, q, priority, _, member = unpack(cmsgpack.unpack(found[i + 1]))
+    leases[#leases + 1] = {rid = found[i], q = q, priority = priority, r = parse(member)}
+  end
+  table.sort(leases, function(a, b) return a.r.seq > b.r.seq end)
+  for _, l in ipairs(leases) do
+    call('HDEL', key, l.rid)
+    if sub(grave, 1, 1) == 'd' then l.r.deaths = l.r.deaths + 1 end
+    give_back(l.q, l.priority, l.r)
+  end
+  if call('EXISTS', key) == 0 then call('ZREM', fleet .. 'dead', grave) end
+  return #leases
+end
+
+-- Fence all leases of a worker in O(1): a late settle finds nothing.
+local function bury(worker, kind)
+  call('ZREM', workers, worker)
+  local leases = fleet .. 'leases:' .. worker
+  local n = call('HLEN', leases)
+  if n > 0 then
+    local grave = kind .. call('HINCRBY', meta, 'dead', 1)
+    call('RENAME', leases, fleet .. 'dead:' .. grave)
+    call('ZADD', fleet .. 'dead', now, grave)
+  end
+  return n
+end
+
+-- The end of a crawl, once an epoch, in the step that ended its last request.
+
+local function totals(c)
+  local flat, book, reasons, statuses = call('HGETALL', c.key), {}, {}, {}
+  for i = 1, #flat, 2 do
+    local kind, name = match(flat[i], '^(%a+):(.*)$')
+    local n = tonumber(flat[i + 1])
+    if kind == 'reason' then
+      if n > 0 then reasons[name] = n end
+    elseif kind == 'status' then
+      statuses[name] = n
+    else
+      book[flat[i]] = flat[i + 1]
+    end
+  end
+  return book, reasons, statuses
+end
+
+local function announce(c)
+  local book, reasons, statuses = totals(c)
+  local body = {action = 'finished', state = c.state, epoch = c.epoch, reasons = reasons,
+    statuses = statuses, spiderid = book.spiderid, appid = book.appid,
+    crawlid = book.crawlid, bytes = tonumber(book.size), server_time = now / 1000,
+    elapsed = (now - tonumber(book.started)) / 1000}
+  for _, column in ipairs({'accepted', 'done', 'failed', 'dropped', 'duplicates'}) do
+    body[column] = tonumber(book[column])
+  end
+  call('XADD', fleet .. 'outbox', 'MAXLEN', '~', 100000, '*', 'body', cjson.encode(body))
+end
+
+local function finish(c)
+  if c.state == 'running' or c.state == 'paused' then c.state = 'finished' end
+  c.fin = c.epoch
+  call('HSET', c.key, 'state', c.state, 'fin', c.epoch, 'ended', now)
+  call('ZREM', fleet .. 'expires', c.cno)
+  call('ZREM', fleet .. 'holds', c.cno)
+  call('ZADD', fleet .. 'ended', now, c.cno)
+  announce(c)
+end
+
+local function wake()
+  for spider, n in pairs(woken) do
+    while n > 0 do
+      local id = call('ZPOPMIN', fleet .. 'idle:' .. spider)[1]
+      if not id then break end
+      -- An idle worker that has died since hears nothing: the next one is told.
+      if call('PUBLISH', fleet .. 'wake:' .. id, spider) > 0 then n = n - 1 end
+    end
+  end
+end
+
+-- Write what the call has counted.  Each script that loads a crawl ends with this.
+local function finish_call()
+  for _, c in pairs(crawls) do
+    if c then
+      push_tails(c)
+      for column, n in pairs(c.changes) do
+        if n ~= 0 then call('HINCRBY', c.key, column, n) end
+      end
+      while c.entries > c.buckets * BUCKET do split_bucket(c) end
+      if c.entries ~= c.was_entries then
+        call('HSET', c.key, 'entries', c.entries, 'buckets', c.buckets)
+      end
+      if outstanding(c) == 0 and c.hold <= now and c.fin < c.epoch then finish(c) end
+    end
+  end
+  wake()
+end

@@ -1,0 +1,110 @@
+--[[
+Queues: a sorted set of lanes, a lane being the list of one run of a crawl and priority.
+Prepended, behind prelude.lua, to the scripts that move requests.
+]]
+
+local woken = {}
+
+-- Make the domain visible.  Where throttles are by address this is only the inbox
+-- from which the views pull.
+local function activate(q, rank)
+  local spider, domain = split(q)
+  if call('ZSCORE', fleet .. 'resting:' .. spider, domain) then return end
+  call('ZADD', fleet .. 'ready:' .. spider, 'LT', rank, domain)
+  woken[spider] = (woken[spider] or 0) + 1
+end
+
+local function best_rank(q)
+  return tonumber(call('ZRANGE', tag .. q .. ':queue', 0, 0, 'WITHSCORES')[2])
+end
+
+local function enter_lane(c, q, priority, rank)
+  local run = c.cno .. '.' .. c.run
+  call('ZADD', tag .. q .. ':queue', rank, run .. ':' .. priority)
+  call('SADD', fleet .. 'lanes:' .. run, q .. ':' .. priority)
+  activate(q, rank)
+end
+
+-- Page units are counted apart while their request waits: a stop gives them all back.
+local function wait_with_units(c, r, domain)
+  if r.flags % 2 == DOMAIN_UNIT then
+    local of = r.unit_of or domain
+    call('HINCRBY', fleet .. 'pages:' .. c.cno, of, -1)
+    call('HINCRBY', fleet .. 'pages:' .. c.cno .. '.' .. c.run, of, 1)
+  end
+  if r.flags % 4 >= CRAWL_UNIT then
+    add(c, 'pages', -1)
+    add(c, 'pages_waiting', 1)
+  end
+end
+
+local function lane_key(c, q, priority)
+  return tag .. q .. ':queue:' .. c.cno .. '.' .. c.run .. ':' .. priority
+end
+
+-- Append to the lane at the end of the call, with all others that go there.
+local function push(c, q, priority, member)
+  local lanes = c.tails[q]
+  if not lanes then
+    lanes = {}
+    c.tails[q] = lanes
+  end
+  local tail = lanes[priority]
+  if tail then tail[#tail + 1] = member else lanes[priority] = {member} end
+end
+
+local function push_tails(c)
+  for q, lanes in pairs(c.tails) do
+    for priority, members in pairs(lanes) do
+      local key, length = lane_key(c, q, priority), nil
+      for i = 1, #members, 2000 do
+        length = call('RPUSH', key, unpack(members, i, math.min(i + 1999, #members)))
+      end
+      if length == #members then
+        enter_lane(c, q, priority, rank_of(priority, seq_of(members[1])))
+      end
+    end
+  end
+end
+
+-- A request from before a stop: its number says that it was dropped then.
+local function renumber(c, r)
+  local old, bucket = rid_of(r.seq), bucket_of(c, r.fp)
+  r.seq = next_seq()
+  if call('HGET', bucket, r.fp) == old then call('HSET', bucket, r.fp, rid_of(r.seq)) end
+end
+
+-- Insert by age behind the head of a lane: others that came back are there already.
+local function insert(key, r)
+  local older
+  for _, waiting in ipairs(call('LRANGE', key, 0, 127)) do
+    if seq_of(waiting) > r.seq then break end
+    older = waiting
+  end
+  call('LINSERT', key, 'AFTER', older, build(r))
+end
+
+-- What comes back goes before all that is younger.
+local function push_head(c, q, priority, r)
+  local _, domain = split(q)
+  if r.seq <= c.void then renumber(c, r) end
+  wait_with_units(c, r, domain)
+  local key = lane_key(c, q, priority)
+  local head = call('LINDEX', key, 0)
+  local first = head and math.min(seq_of(head), r.seq) or r.seq
+  if first == r.seq then call('LPUSH', key, build(r)) else insert(key, r) end
+  enter_lane(c, q, priority, rank_of(priority, first))
+  add(c, 'queued', 1)
+end
+
+-- Bring lanes of a resumed crawl back into their queues; true when none is left.
+local function unpark(c, most)
+  local run = c.cno .. '.' .. c.run
+  local lanes = call('SPOP', fleet .. 'parked:' .. run, most)
+  for _, lane in ipairs(lanes) do
+    local q, priority = match(lane, '^(.*):([^:]*)$')
+    local head = call('LINDEX', tag .. q .. ':queue:' .. run .. ':' .. priority, 0)
+    if head then enter_lane(c, q, priority, rank_of(tonumber(priority), seq_of(head))) end
+  end
+  return #lanes < most
+end
