@@ -21,6 +21,15 @@ NEEDED = (
 ).split()
 #: Component settings of which the fleet's entries are added to the project's.
 COMPONENTS = ("DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES")
+#: What the fleet's own spiders do without or differently, and a project may count on.
+LEFT_ALONE = frozenset(
+    {
+        "scrapy.spidermiddlewares.depth.DepthMiddleware",
+        "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware",
+        "scrapy.downloadermiddlewares.cookies.CookiesMiddleware",
+        "crawling.custom_cookies.CustomCookiesMiddleware",
+    }
+)
 
 
 class FleetAddon:
@@ -28,7 +37,8 @@ class FleetAddon:
 
     The spiders' requests then go through the tracker (TRACKER; in memory if not set), and
     each run ends with its crawl, as in any Scrapy; with `CRAWL = ""` it serves for ever.
-    What the project has set itself stays, its pipelines and feeds too.
+    What the project has set itself stays; so do its pipelines, feeds and cookie jars, of
+    which each process has its own.
     """
 
     def __init__(self, spider: str) -> None:
@@ -40,7 +50,7 @@ class FleetAddon:
 
     def update_settings(self, settings: BaseSettings) -> None:
         for name, value in vars(fleet).items():
-            if name.isupper() and (name in NEEDED or not hasattr(default_settings, name)):
+            if name in NEEDED or (name.isupper() and not _is_scrapys(name)):
                 settings.set(name, value, "addon")
         name = quote(self._spider, safe="")
         settings.set("CRAWL", f"{name}/default/{name}", "addon")
@@ -51,5 +61,10 @@ class FleetAddon:
 
 
 def _add(settings: BaseSettings, setting: str, ours: dict[str, Any]) -> None:
-    for path, order in ours.items():
-        settings.setdefault_in_component_priority_dict(setting, load_object(path), order)
+    for path in ours.keys() - LEFT_ALONE:
+        settings.setdefault_in_component_priority_dict(setting, load_object(path), ours[path])
+
+
+def _is_scrapys(name: str) -> bool:
+    # Scrapy 2.14 has no default for it.
+    return name == "HTTPERROR_ALLOW_ALL" or hasattr(default_settings, name)

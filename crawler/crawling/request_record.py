@@ -10,6 +10,7 @@ from scrapy import Request
 from scrapy.utils.misc import load_object
 
 from crawling.exceptions import RequestError
+from crawling.links import PRIORITY_STEP
 from crawling.tracker.tracker import CrawlId, Offer
 from crawling.tracker.urls import fingerprint, host_domain, host_of
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 #: Version of the records made here; a worker refuses newer ones.
 VERSION = 1
-#: How much less urgent a child is than the page it was found on.
-PRIORITY_STEP = 10
 #: Metadata of a Request that is to count as deep as the page it was found on.
 SAME_DEPTH = "same_depth"
 
@@ -81,7 +80,7 @@ def record_of(extras: bytes) -> dict[str, Any]:
         return {}
     try:
         record = _unpack(extras)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise RequestError("spider_error", f"cannot read the request: {error}") from error
     if not isinstance(record, dict) or record.get("v") != VERSION:
         raise RequestError("spider_error", "the request was stored by another version")
