@@ -172,12 +172,23 @@ class CrawlManager:
         explored: Iterable[str],
     ) -> None:
         """Record what is explored, then queue the seeds and the first of the known."""
+        await self._warn_of_others(tracker)
         await tracker.submit(self.crawl_id, (), self.options, entry="known", hold=HOLD)
         for batch in batches(explored):
             await self._submit(tracker, batch, "explored")
         due = [url for url in seeds if await self._is_due(tracker, url)]
         await self._submit(tracker, due, "seed")
         await self._submit(tracker, list(islice(known, BATCH)), "known")
+
+    async def _warn_of_others(self, tracker: Tracker) -> None:
+        """Say so when pages of other crawls will be among ours: workers share a tracker."""
+        for crawl in await tracker.crawls():
+            status = await tracker.crawl(crawl)
+            if status and status.outstanding and crawl != self.crawl_id:
+                logger.warning(
+                    "The tracker has another unfinished crawl, whose pages are fetched too",
+                    extra={"action": "crawl", **crawl._asdict()},
+                )
 
     async def _feed(self, tracker: Tracker, known: Iterator[str]) -> None:
         for batch in batches(known):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -94,6 +95,9 @@ def _line(status: CrawlStatus, slowest: list[DomainStatus], rate: float) -> str:
 def _bar(
     spinner: Spinner, status: CrawlStatus, slowest: list[DomainStatus], rate: float
 ) -> Table:
+    """Return what is settled of what is accepted, as a bar and in words."""
+    settled = status.accepted - status.outstanding
     table = Table.grid(padding=(0, 1))
-    table.add_row(spinner, Text(_line(status, slowest, rate)))
+    bar = ProgressBar(total=max(status.accepted, 1), completed=settled, width=24)
+    table.add_row(spinner, bar, Text(_line(status, slowest, rate)))
     return table
