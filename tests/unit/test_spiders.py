@@ -5,8 +5,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scrapy.crawler import Crawler
 from scrapy.http import HtmlResponse, Response
-from scrapy.utils.test import get_crawler
 
 from crawling.exceptions import ConfigError
 from crawling.held_lease import HeldLease, run_in
@@ -43,9 +43,7 @@ def make_lease(maxdepth: int | None = None, **shared: Any) -> Lease:
 
 
 def make_spider(kind: type[RedisSpider]) -> RedisSpider:
-    spider = get_crawler(kind)._create_spider()
-    assert isinstance(spider, kind)
-    return spider
+    return kind.from_crawler(Crawler(kind))
 
 
 def respond(
