@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -273,3 +274,14 @@ async def test_workers_are_listed_with_what_they_hold(tracker: Tracker) -> None:
 
     assert {name: each.leased for name, each in workers.items()} == {"busy": 4, "idle": 0}
     assert 0 < workers["busy"].deadline - time.time() < 1
+
+
+async def test_leases_whose_caller_went_away_are_lent_again(tracker: Tracker) -> None:
+    await submit(tracker, *offers(5))
+    call = asyncio.create_task(tracker.lease(WORKER, 3, "link"))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+    assert paths(await lease(tracker)) == ["0", "1", "2", "3", "4"]

@@ -55,7 +55,7 @@ CREATE TABLE queues (
     spiderid TEXT NOT NULL,
     domain TEXT NOT NULL,
     leased INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (spiderid, domain)
+    UNIQUE (domain, spiderid)
 );
 CREATE INDEX queues_busy ON queues (spiderid) WHERE leased > 0;
 

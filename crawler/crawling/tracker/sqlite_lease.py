@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawling.tracker.sqlite_intake import text_of
 from crawling.tracker.sqlite_queues import NEVER, refresh, view_of
@@ -21,13 +21,14 @@ FROM places CROSS JOIN queues ON queues.id = places.queue
 LEFT JOIN domains ON domains.domain = queues.domain
 WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT 1
 """
-# The request to take, and the one behind it: the lane's next head, or of another lane.
+_LANE = """
+SELECT run, priority, crawl FROM lanes WHERE queue = ? AND parked = 0 ORDER BY head LIMIT 1
+"""
+# The request to take, and the one behind it: the lane's next head.
 _HEAD = """
-SELECT lanes.run, lanes.priority, lanes.crawl, requests.id, requests.rank, fingerprint, depth,
-       url, extras, attempts, home
-FROM lanes CROSS JOIN requests ON requests.queue = lanes.queue AND requests.run = lanes.run
-    AND requests.priority = lanes.priority AND due IS NULL AND worker IS NULL
-WHERE lanes.queue = ? AND parked = 0 ORDER BY head, requests.rank LIMIT 2
+SELECT id, rank, fingerprint, depth, url, extras, attempts, home FROM requests
+WHERE queue = ? AND run = ? AND priority = ? AND due IS NULL AND worker IS NULL
+ORDER BY rank LIMIT 2
 """
 _WAKE = """
 UPDATE places SET opens = NULL WHERE view = ?1 AND queue IN (
@@ -90,8 +91,7 @@ class Lending:
     def _take(self, place: _Place, start: float, throttle: Throttle | None) -> bool:
         """Lease the head of the queue; False when its lane had to be parked instead."""
         step, db = self._step, self._step.db
-        head, *behind = db.execute(_HEAD, (place.queue,)).fetchall()
-        run, priority, crawl, number, _, fingerprint, depth, url, extras, attempts, home = head
+        run, priority, crawl = db.execute(_LANE, (place.queue,)).fetchone()
         books = step.books(crawl)
         lane = (place.queue, run, priority)
         if books.state == "paused" or books.run != run:
@@ -100,19 +100,13 @@ class Lending:
             )
             refresh(db, [place.queue])
             return False
+        head, *behind = db.execute(_HEAD, lane).fetchall()
+        number, _, fingerprint, depth, url, extras, attempts, home = head
+        self._advance(lane, behind)
         db.execute(
             "UPDATE requests SET worker = ?, token = ?, since = ? WHERE id = ?",
             (self._worker, self._token, step.now, number),
         )
-        if behind and behind[0][:2] == (run, priority):
-            db.execute(
-                "UPDATE lanes SET head = ?, length = length - 1 "
-                "WHERE queue = ? AND run = ? AND priority = ?",
-                (behind[0][4], *lane),
-            )
-        else:
-            db.execute("DELETE FROM lanes WHERE queue = ? AND run = ? AND priority = ?", lane)
-        refresh(db, [place.queue])
         db.execute("UPDATE queues SET leased = leased + 1 WHERE id = ?", (place.queue,))
         db.execute(
             "UPDATE pages SET waiting = waiting - 1, used = used + 1 "
@@ -138,6 +132,20 @@ class Lending:
             )
         )
         return True
+
+    def _advance(self, lane: tuple[int, int, int], behind: list[tuple[Any, ...]]) -> None:
+        """Let the lane begin with what was behind its head."""
+        if behind:
+            self._step.db.execute(
+                "UPDATE lanes SET head = ?, length = length - 1 "
+                "WHERE queue = ? AND run = ? AND priority = ?",
+                (behind[0][1], *lane),
+            )
+        else:
+            self._step.db.execute(
+                "DELETE FROM lanes WHERE queue = ? AND run = ? AND priority = ?", lane
+            )
+        refresh(self._step.db, [lane[0]])
 
     def _times(self, start: float, throttle: Throttle | None) -> dict[str, float]:
         """Return start and latest on the worker's clock: it runs on this host too."""

@@ -88,6 +88,8 @@ class SqliteStore:
         # A process that dies loses nothing with NORMAL; only a power cut may take back
         # the last moments, and never half a transaction.
         db.execute("PRAGMA synchronous = NORMAL")
+        # 40 MB of log between two checkpoints: the same few pages change all the time.
+        db.execute("PRAGMA wal_autocheckpoint = 10000")
         # Fails here, and not at the first request, when the file cannot be written.
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE sequence SET next = next")

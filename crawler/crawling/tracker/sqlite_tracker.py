@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from crawling.exceptions import ConfigError
+from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker import sqlite_submit, sqlite_sweep, sqlite_views, sqlite_workers
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
@@ -64,6 +64,8 @@ class SqliteTracker(Tracker):
         self._activity = asyncio.Event()
         self._incarnation = uuid4().hex
         self._calls = 0
+        #: Worker and token of leases whose caller went away before it had them.
+        self._lost: list[tuple[str, str]] = []
 
     async def open(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.open)
@@ -94,11 +96,20 @@ class SqliteTracker(Tracker):
         self._calls += 1
         token = f"{self._incarnation}:{self._calls}"
 
+        lost, self._lost = self._lost, []
+
         def lend(step: Step) -> Leased:
+            for who, lost_token in lost:
+                sqlite_workers.give_back(step, who, lost_token)
             sqlite_workers.register(step, worker)
             return Lending(step, worker, spiderid, token).lend(limit)
 
-        return await self._run(lend)
+        try:
+            return await self._run(lend)
+        except (asyncio.CancelledError, Unavailable):
+            # The thread may lend all the same; nobody would ever settle that.
+            self._lost += [*lost, (worker, token)]
+            raise
 
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
         return await self._change(lambda step: settle(step, worker, outcomes))

@@ -30,7 +30,10 @@ _READY = (
     _DOMAINS + "WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT ?"
 )
 _RESTING = _DOMAINS + "WHERE view = ? AND opens IS NOT NULL ORDER BY opens LIMIT ?"
-_BUSY = _DOMAINS + "WHERE view = ? AND leased > 0 AND opens IS NULL AND best IS NULL LIMIT ?"
+_BUSY = _DOMAINS + (
+    "WHERE view = ? AND opens IS NULL AND best IS NULL "
+    "AND queues.spiderid = (SELECT spiderid FROM views WHERE id = view) AND leased > 0 LIMIT ?"
+)
 
 
 def crawls(step: Step) -> list[CrawlId]:

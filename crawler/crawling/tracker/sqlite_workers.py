@@ -11,6 +11,7 @@ from crawling.tracker.sqlite_settle import bury, leased_by, release, unlease
 
 if TYPE_CHECKING:
     from crawling.tracker.sqlite_books import Step
+    from crawling.tracker.sqlite_settle import Request
 
 #: How many leases of the dead one step takes back, so that no transaction is long.
 RECLAIM_STEP = 1_000
@@ -62,11 +63,19 @@ def renew(step: Step, worker: str) -> bool:
 
 def leave(step: Step, worker: str) -> int:
     requests = leased_by(step, worker, -1)
-    for request in requests:
-        unlease(step, request)
-        release(step, request)
+    _release_all(step, requests)
     step.db.execute("DELETE FROM workers WHERE worker = ?", (worker,))
     return len(requests)
+
+
+def give_back(step: Step, worker: str, token: str) -> None:
+    """Release what one call lent to a worker that never heard of it."""
+    rows = step.db.execute(
+        "SELECT id FROM requests WHERE worker = ? AND token = ?", (worker, token)
+    ).fetchall()
+    lost = {row[0] for row in rows}
+    held = leased_by(step, worker, -1) if lost else []
+    _release_all(step, [request for request in held if request.id in lost])
 
 
 def reclaim(step: Step, deaths: Deaths) -> int:
@@ -81,6 +90,12 @@ def reclaim(step: Step, deaths: Deaths) -> int:
             break
         step.db.execute("DELETE FROM workers WHERE worker = ?", (worker,))
     return RECLAIM_STEP - left
+
+
+def _release_all(step: Step, requests: list[Request]) -> None:
+    for request in requests:
+        unlease(step, request)
+        release(step, request)
 
 
 @lru_cache(maxsize=1)
