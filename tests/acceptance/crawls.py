@@ -136,5 +136,5 @@ def until(condition: Callable[[], Result], what: str, patience: float = PATIENCE
     deadline = time.monotonic() + patience
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {patience:g} s"
-        time.sleep(0.02)
+        time.sleep(0.1)
     return answer
