@@ -1,14 +1,15 @@
 """A crawl from outside reaches public addresses only.
 
 What a name resolves to is filtered in the resolver: the addresses that were checked
-are the ones connected to, for pages, redirects and robots.txt alike.  IP literals
-never see a resolver; the middleware checks those.
+are the ones connected to, for pages, redirects and robots.txt alike.  What a URL
+spells out is refused by the middleware, also where a proxy would resolve it.
 """
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.httpobj import urlparse_cached
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from scrapy import Request
     from scrapy.crawler import Crawler
+    from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IAddress
 
 #: Seconds for which a refused host is remembered as refused: longer than it takes the
@@ -56,9 +58,10 @@ class GuardedResolver:
     def __init__(self, reactor: Any, *, size: int, ttl: float) -> None:
         self._reactor = reactor
         self._inner = reactor.nameResolver
-        self._answers: ExpiringCache[list[IAddress]] = ExpiringCache(size, ttl)
+        self._answers: ExpiringCache[list[IPv4Address | IPv6Address]] = ExpiringCache(size, ttl)
         self._refused: ExpiringCache[bool] = ExpiringCache(size, REFUSAL_TTL)
         self._allow_private: bool | None = None
+        self._trusted: set[str] = set()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, reactor: Any) -> GuardedResolver:
@@ -75,6 +78,10 @@ class GuardedResolver:
     def serve(self, *, allow_private: bool) -> None:
         """Note what one more crawl of this process allows: the strictest decides."""
         self._allow_private = allow_private and self._allow_private is not False
+
+    def trust(self, host: str) -> None:
+        """Let *host* be private: the operator's own proxy usually is."""
+        self._trusted.add(_normal(host))
 
     def refused(self, host: str) -> bool:
         """Return whether all addresses of *host* were private, the last time it was asked."""
@@ -100,14 +107,17 @@ class GuardedResolver:
             transportSemantics,
         )
 
-    def admits(self, address: IAddress) -> bool:
-        host = getattr(address, "host", None)
-        if self._allow_private or host is None:
-            return bool(self._allow_private)
-        return not is_private_address(ip_address(host.partition("%")[0]))
+    def admits(self, name: str, address: IPv4Address | IPv6Address) -> bool:
+        if self._allow_private or name in self._trusted:
+            return True
+        return not is_private_address(ip_address(address.host.partition("%")[0]))
 
     def remember(
-        self, question: _Question, addresses: list[IAddress], *, any_refused: bool
+        self,
+        question: _Question,
+        addresses: list[IPv4Address | IPv6Address],
+        *,
+        any_refused: bool,
     ) -> None:
         if addresses:
             self._answers.put(question, addresses)
@@ -124,14 +134,14 @@ class _Filter:
         self._resolver = resolver
         self._receiver = receiver
         self._question = question
-        self._addresses: list[IAddress] = []
+        self._addresses: list[IPv4Address | IPv6Address] = []
         self._any_refused = False
 
     def resolutionBegan(self, resolution: Any) -> None:  # noqa: N802 Twisted's
         self._receiver.resolutionBegan(resolution)
 
-    def addressResolved(self, address: IAddress) -> None:  # noqa: N802 as above
-        if self._resolver.admits(address):
+    def addressResolved(self, address: IPv4Address | IPv6Address) -> None:  # noqa: N802 as above
+        if self._resolver.admits(self._question.host, address):
             self._addresses.append(address)
             self._receiver.addressResolved(address)
         else:
@@ -153,7 +163,9 @@ class _Known:
         """Nothing is under way."""
 
 
-def _tell(receiver: Any, host: str, addresses: list[IAddress], port: int) -> Any:
+def _tell(
+    receiver: Any, host: str, addresses: list[IPv4Address | IPv6Address], port: int
+) -> Any:
     resolution = _Known(host)
     receiver.resolutionBegan(resolution)
     for address in addresses:
@@ -191,6 +203,8 @@ class AddressGuardMiddleware:
         host = urlparse_cached(request).hostname or ""
         if not self._allow_private and is_private(host):
             raise Dropped("private_address", f"{host} is not public")
+        if self._resolver is not None and "proxy" in request.meta:
+            self._resolver.trust(urlsplit(request.meta["proxy"] or "").hostname or "")
 
     def process_exception(self, request: Request, exception: Exception) -> None:
         host = urlparse_cached(request).hostname or ""

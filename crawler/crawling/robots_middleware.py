@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a robots.txt that are read: what RFC 9309 (2.5) asks for at least.
 MAX_SIZE = 500 * 1024
+#: Bytes that a robots.txt may have at all, on the wire or decompressed, whatever pages may.
+LARGEST = 32 * 1024 * 1024
 #: Redirects that are followed to a robots.txt: as many as RFC 9309 (2.3.1.2) asks for.
 MAX_REDIRECTS = 5
 
@@ -167,6 +169,7 @@ def _robots_request(host: str, agent: str) -> Request:
             "dont_retry": True,
             "allow_offsite": True,
             "redirect_ttl": MAX_REDIRECTS,
+            "download_maxsize": LARGEST,
             # The same object on every redirect.
             "robots_fetch": object(),
         },

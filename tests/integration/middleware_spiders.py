@@ -1,0 +1,78 @@
+"""Spiders that show what the middlewares did."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from scrapy import Request, signals
+
+from crawling.spiders.link_spider import LinkSpider
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from typing_extensions import Self
+
+
+class WatchedSpider(LinkSpider):
+    """The link spider; its statistics are kept for the test."""
+
+    stats: Mapping[str, Any] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> Self:
+        spider = super().from_crawler(crawler, *args, **kwargs)
+        crawler.signals.connect(spider.watch, signals.spider_opened)
+        return spider
+
+    def watch(self) -> None:
+        assert self.crawler.stats is not None
+        WatchedSpider.stats = self.crawler.stats.get_stats()
+
+
+class CookieSpider(WatchedSpider):
+    """Asks for /own with a cookie of its own, and then for /after without."""
+
+    def parse(self, response: Response) -> Any:
+        if response.url.endswith("/start"):
+            yield Request(
+                response.urljoin("/own"),
+                cookies={"own": "1"},
+                callback=self.parse,
+            )
+        if response.url.endswith("/own"):
+            yield Request(response.urljoin("/after"), callback=self.parse)
+
+
+class InlineSpider(WatchedSpider):
+    """Fetches /inline, which is no lease, while it parses."""
+
+    async def parse(self, response: Response) -> Any:  # type: ignore[override]  # Scrapy takes both
+        if response.url.endswith("/"):
+            assert self.crawler.engine is not None
+            request = Request(response.urljoin("/inline"), meta=dict(response.meta))
+            await self.crawler.engine.download_async(request)
+
+
+class MetaSpider(WatchedSpider):
+    """Shows in the statistics what meta the page got, and its child before it is queued."""
+
+    def watch(self) -> None:
+        super().watch()
+        self.crawler.signals.connect(self.note, signals.request_scheduled)
+
+    def note(self, request: Request) -> None:
+        if request.url.endswith("/child") and "child" not in self.stats:
+            self._show("child", request.meta)
+
+    def parse(self, response: Response) -> Any:
+        if not response.url.endswith("/child"):
+            self._show("page", response.meta)
+            yield Request(response.urljoin("/child"), callback=self.parse)
+
+    def _show(self, name: str, meta: Mapping[str, Any]) -> None:
+        assert self.crawler.stats is not None
+        self.crawler.stats.set_value(name, json.dumps(meta))

@@ -1,0 +1,362 @@
+"""What the middlewares do to real crawls; each test crawls in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from itertools import pairwise
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.integration.middleware_crawl import crawl
+from tests.servers.small_site import Answer, Asked, SmallSite, small_site
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PAGE = Answer(body=b"<html>page</html>")
+LOCAL: dict[str, Any] = {"ALLOW_PRIVATE_ADDRESSES": True}
+
+
+@pytest.fixture
+def site() -> Iterator[SmallSite]:
+    with small_site() as site:
+        yield site
+
+
+def timed(site: SmallSite, path: str, first: Callable[[], Answer]) -> list[float]:
+    """Answer *path* with *first*, then with a page; the moments are in the list returned."""
+    moments: list[float] = []
+
+    def answer(_request: Asked) -> Answer:
+        moments.append(monotonic())
+        return PAGE if len(moments) > 1 else first()
+
+    site.answers[path] = answer
+    return moments
+
+
+def test_a_status_that_stays_bad_is_failed_after_its_retries(site: SmallSite) -> None:
+    statuses = [500, 502, 503, 504, 522, 524, 408, 429]
+    for status in statuses:
+        site.answers[f"/{status}"] = Answer(status)
+    seeds = {
+        site.url(f"/{status}", host=f"127.0.1.{n}"): status for n, status in enumerate(statuses)
+    }
+
+    crawled = crawl(list(seeds), **LOCAL, RETRY_TIMES=1)
+
+    assert crawled.failed == {url: f"http_{status}" for url, status in seeds.items()}
+    assert all(site.paths().count(f"/{status}") == 2 for status in statuses)
+
+
+def test_a_status_that_gets_better_is_a_page(site: SmallSite) -> None:
+    site.answers["/"] = [Answer(500), Answer(502), PAGE]
+
+    crawled = crawl([site.url("/")], **LOCAL)
+
+    assert (crawled.done, crawled.failed) == (1, {})
+    assert crawled.stats["retry/count"] == "2"
+
+
+def test_a_page_that_is_not_there_is_a_page_and_is_not_tried_again(site: SmallSite) -> None:
+    crawled = crawl([site.url("/")], **LOCAL)
+
+    assert crawled.done == 1
+    assert site.paths().count("/") == 1
+
+
+def test_retry_after_is_waited_for_as_seconds_and_as_a_date(site: SmallSite) -> None:
+    def until() -> Answer:
+        # A date has whole seconds: two more than now is at least one away.
+        return Answer(503, headers={"Retry-After": formatdate(time() + 2, usegmt=True)})
+
+    seconds = timed(site, "/seconds", lambda: Answer(429, headers={"Retry-After": "1"}))
+    date = timed(site, "/date", until)
+
+    crawled = crawl([site.url("/seconds"), site.url("/date", host="127.0.0.2")], **LOCAL)
+
+    assert crawled.done == 2
+    assert seconds[1] - seconds[0] >= 0.99
+    assert date[1] - date[0] >= 0.99
+
+
+def test_retry_after_is_capped(site: SmallSite) -> None:
+    moments = timed(site, "/", lambda: Answer(429, headers={"Retry-After": "86400"}))
+
+    crawled = crawl([site.url("/")], **LOCAL, DEFER_MAX=0.5)
+
+    assert crawled.done == 1
+    assert 0.5 <= moments[1] - moments[0] < 10
+
+
+def test_a_host_that_refuses_or_does_not_exist_fails_with_its_reason(site: SmallSite) -> None:
+    refused, unknown = "http://127.0.0.1:1/", "http://no-such-host.test/"
+
+    crawled = crawl([refused, unknown], **LOCAL, RETRY_TIMES=1, ROBOTSTXT_OBEY=False)
+
+    assert crawled.failed == {refused: "refused", unknown: "dns"}
+    retries = [line for line in crawled.log if line["message"] == "Scraper Retry"]
+    assert len(retries) == 4
+
+
+def test_a_failed_download_is_logged_with_its_fields_and_counted() -> None:
+    url = "http://127.0.0.1:1/"
+
+    crawled = crawl([url], **LOCAL, RETRY_TIMES=1, ROBOTSTXT_OBEY=False)
+
+    first = next(line for line in crawled.log if line["message"] == "Scraper Retry")
+    assert first["error_reason"].startswith("DownloadConnectionRefusedError") or first[
+        "error_reason"
+    ].startswith("ConnectionRefusedError")
+    assert {
+        key: first[key] for key in sorted(first) if key not in {"error_reason", "timestamp"}
+    } == {
+        "action": "retry",
+        "appid": "fleet",
+        "crawlid": "crawl",
+        "error_request": f"<GET {url}>",
+        "level": "ERROR",
+        "logger": "sc-crawler",
+        "message": "Scraper Retry",
+        "retry_count": 0,
+        "spiderid": "link",
+        "status_code": 504,
+        "url": url,
+    }
+    assert crawled.stats["log_retry/count"] == "2"
+    assert crawled.stats["status/504/lifetime"] == "2"
+
+
+def test_a_504_is_logged_and_counted_on_each_try(site: SmallSite) -> None:
+    site.answers["/"] = [Answer(504), PAGE]
+
+    crawled = crawl([site.url("/")], **LOCAL)
+
+    assert crawled.stats["log_retry/count"] == "1"
+    assert crawled.stats["status/504/900"] == "1"
+    assert crawled.stats["status/200/900"] == "1"
+
+
+def test_what_is_no_lease_is_tried_again_at_once(site: SmallSite) -> None:
+    site.answers["/"] = PAGE
+    site.answers["/inline"] = [Answer(503), Answer(503), PAGE]
+
+    crawled = crawl([site.url("/")], spider="InlineSpider", **LOCAL)
+
+    assert site.paths().count("/inline") == 3
+    assert (crawled.done, crawled.failed) == (1, {})
+
+
+def test_a_child_has_the_crawls_metadata_and_nothing_of_its_pages_download(
+    site: SmallSite,
+) -> None:
+    site.answers["/"] = [Answer(500), Answer(302, headers={"Location": "/page"})]
+    site.answers["/page"] = site.answers["/child"] = PAGE
+
+    crawled = crawl(
+        [site.url("/")],
+        spider="MetaSpider",
+        shared={"attrs": {"k": 1}, "cookie": "a=1"},
+        **LOCAL,
+    )
+
+    page, child = json.loads(crawled.stats["page"]), json.loads(crawled.stats["child"])
+    assert page["retry_times"] == 1
+    assert page["redirect_times"] == 1
+    assert set(child) == {
+        *(
+            "appid crawlid spiderid url maxdepth domain_max_pages expires allowed_domains".split()
+        ),
+        *("allow_regex deny_regex deny_extensions useragent cookie attrs".split()),
+    }
+    assert child["attrs"] == {"k": 1}
+
+
+def cookies(site: SmallSite, path: str) -> list[str | None]:
+    return [asked.headers.get("Cookie") for asked in site.asked if asked.path == path]
+
+
+def test_cookies_of_a_response_are_not_kept_and_those_of_a_request_not_shared(
+    site: SmallSite,
+) -> None:
+    site.answers["/start"] = Answer(headers={"Set-Cookie": "session=1; Path=/"})
+    site.answers["/own"] = site.answers["/after"] = PAGE
+
+    crawl([site.url("/start")], spider="CookieSpider", **LOCAL)
+
+    assert cookies(site, "/own") == ["own=1"]
+    assert cookies(site, "/after") == [None]
+
+
+def test_the_crawls_cookie_goes_to_the_domain_of_its_seed_and_to_no_other(
+    site: SmallSite,
+) -> None:
+    there = site.url("/there", host="127.0.0.9")
+    site.answers["/"] = Answer(body=f'<a href="{there}">x</a> <a href="/here">y</a>'.encode())
+    site.answers["/there"] = site.answers["/here"] = PAGE
+
+    crawl([site.url("/")], shared={"cookie": "sess=secret; Path=/"}, **LOCAL)
+
+    assert cookies(site, "/") == cookies(site, "/here") == ["sess=secret"]
+    assert cookies(site, "/there") == [None]
+
+
+def test_no_cookie_follows_a_redirect_to_another_domain(site: SmallSite) -> None:
+    there = site.url("/there", host="127.0.0.9")
+    site.answers["/start"] = PAGE
+    site.answers["/own"] = Answer(302, headers={"Location": there})
+    site.answers["/there"] = PAGE
+
+    crawl([site.url("/start")], spider="CookieSpider", shared={"cookie": "sess=1"}, **LOCAL)
+
+    assert cookies(site, "/own") == ["sess=1; own=1"]
+    assert cookies(site, "/there") == [None]
+
+
+ROBOTS = Answer(body=b"User-agent: scrapy-fleet\nDisallow: /secret\n")
+
+
+def test_what_robots_txt_forbids_is_dropped(site: SmallSite) -> None:
+    site.answers["/robots.txt"] = ROBOTS
+    site.answers["/"] = Answer(body=b'<a href="/secret/a">x</a> <a href="/open">y</a>')
+    site.answers["/open"] = PAGE
+
+    crawled = crawl([site.url("/")], **LOCAL)
+
+    assert crawled.reasons == {"robots": 1}
+    assert site.paths() == ["/robots.txt", "/", "/open"]
+
+
+def test_a_site_that_has_no_robots_txt_allows_all(site: SmallSite) -> None:
+    statuses = [400, 401, 403, 404, 410, 429]
+    hosts = {f"127.0.1.{n}": status for n, status in enumerate(statuses)}
+    site.answers["/robots.txt"] = lambda asked: Answer(hosts[asked.host])
+    site.answers["/"] = PAGE
+
+    assert crawl([site.url("/", host=host) for host in hosts], **LOCAL).done == len(hosts)
+
+
+def test_a_robots_txt_that_cannot_be_read_puts_its_host_off_until_it_can(
+    site: SmallSite,
+) -> None:
+    site.answers["/robots.txt"] = [Answer(503), Answer(500), ROBOTS]
+    site.answers["/"] = PAGE
+
+    crawled = crawl([site.url("/"), site.url("/secret")], **LOCAL)
+
+    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
+    assert site.paths() == ["/robots.txt"] * 3 + ["/"]
+
+
+def test_a_host_whose_robots_txt_stays_unreachable_fails_for_that_reason(
+    site: SmallSite,
+) -> None:
+    site.answers["/robots.txt"] = Answer(503)
+    silent = "http://127.0.0.1:1/"
+
+    crawled = crawl([site.url("/"), silent], **LOCAL, RETRY_TIMES=1)
+
+    assert crawled.failed == {
+        site.url("/"): "robots_unreachable",
+        silent: "robots_unreachable",
+    }
+    assert "/" not in site.paths()
+
+
+def test_many_requests_wait_for_one_robots_txt(site: SmallSite) -> None:
+    site.answers["/robots.txt"] = ROBOTS
+    seeds = [site.url(f"/{n}") for n in range(20)]
+
+    crawled = crawl(seeds, **LOCAL)
+
+    assert crawled.done == 20
+    assert site.paths().count("/robots.txt") == 1
+
+
+def test_five_redirects_to_a_robots_txt_are_followed(site: SmallSite) -> None:
+    redirected(site, times=5)
+
+    assert crawl([site.url("/secret")], **LOCAL).reasons == {"robots": 1}
+
+
+def test_after_a_sixth_redirect_there_is_no_robots_txt(site: SmallSite) -> None:
+    redirected(site, times=6)
+
+    assert crawl([site.url("/secret")], **LOCAL).done == 1
+
+
+def redirected(site: SmallSite, *, times: int) -> None:
+    paths = ["/robots.txt", *(f"/r{n}" for n in range(1, times)), "/rules"]
+    for here, there in pairwise(paths):
+        site.answers[here] = Answer(301, headers={"Location": there})
+    site.answers["/rules"] = ROBOTS
+
+
+def test_of_a_robots_txt_the_first_500_kib_are_read(site: SmallSite) -> None:
+    filler = b"# " + b"x" * 1000 + b"\n"
+    body = ROBOTS.body + filler * 2000 + b"Disallow: /late\n"
+    site.answers["/robots.txt"] = Answer(body=body)
+
+    crawled = crawl(
+        [site.url("/secret"), site.url("/late")], **LOCAL, DOWNLOAD_MAXSIZE=1_000_000
+    )
+
+    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
+
+
+def test_a_private_address_is_dropped_and_never_asked(site: SmallSite) -> None:
+    hosts = ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "[::1]", "[::ffff:127.0.0.2]"]
+
+    crawled = crawl([f"http://{host}:{site.port}/" for host in hosts])
+
+    assert crawled.reasons == {"private_address": len(hosts)}
+    assert site.asked == []
+
+
+def test_a_name_that_resolves_to_a_private_address_is_dropped(site: SmallSite) -> None:
+    site.answers["/"] = PAGE
+    names = {"inside.example": ["127.0.0.1", "::1"]}
+
+    crawled = crawl([site.url("/", host="inside.example")], names=names)
+
+    assert crawled.reasons == {"private_address": 1}
+    assert site.asked == []
+
+
+def test_where_private_addresses_are_allowed_their_names_are_too(site: SmallSite) -> None:
+    site.answers["/"] = PAGE
+    names = {"inside.example": ["127.0.0.1"]}
+
+    assert crawl([site.url("/", host="inside.example")], names=names, **LOCAL).done == 1
+
+
+@pytest.mark.parametrize("target", ["127.0.0.1", "2130706433"])
+def test_a_redirect_to_a_private_address_is_not_followed(site: SmallSite, target: str) -> None:
+    outside = "http://outside.example/"
+    site.answers[outside] = Answer(302, headers={"Location": f"http://{target}:{site.port}/x"})
+
+    crawled = crawl([outside], **through_proxy(site))
+
+    assert crawled.reasons == {"private_address": 1}
+    assert site.paths() == ["http://outside.example/robots.txt", outside]
+
+
+def test_a_robots_txt_behind_a_private_address_is_not_fetched(site: SmallSite) -> None:
+    outside = "http://outside.example/"
+    site.answers[f"{outside}robots.txt"] = Answer(
+        302, headers={"Location": site.url("/robots.txt")}
+    )
+    site.answers[outside] = PAGE
+
+    crawled = crawl([outside], **through_proxy(site))
+
+    assert crawled.done == 1
+    assert site.paths() == [f"{outside}robots.txt", outside]
+
+
+def through_proxy(site: SmallSite) -> dict[str, Any]:
+    """Let *site* stand for the internet, as the proxy that is asked for outside.example."""
+    return {"env": {"http_proxy": site.url(""), "no_proxy": ""}}
