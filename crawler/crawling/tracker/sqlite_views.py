@@ -31,8 +31,8 @@ _READY = (
 )
 _RESTING = _DOMAINS + "WHERE view = ? AND opens IS NOT NULL ORDER BY opens LIMIT ?"
 _BUSY = _DOMAINS + (
-    "WHERE view = ? AND opens IS NULL AND best IS NULL "
-    "AND queues.spiderid = (SELECT spiderid FROM views WHERE id = view) AND leased > 0 LIMIT ?"
+    "WHERE queues.spiderid = ? AND leased > 0 AND view = ? AND opens IS NULL AND best IS NULL "
+    "LIMIT ?"
 )
 
 
@@ -44,8 +44,9 @@ def crawls(step: Step) -> list[CrawlId]:
 def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
     view = view_of(step.db, spiderid, step.config.ip)
     found: list[DomainStatus] = []
-    for query in (_READY, _RESTING, _BUSY):
-        rows = step.db.execute(query, (view, limit - len(found))).fetchall()
+    queries = ((_READY, (view,)), (_RESTING, (view,)), (_BUSY, (spiderid, view)))
+    for query, where in queries:
+        rows = step.db.execute(query, (*where, limit - len(found))).fetchall()
         found += [
             DomainStatus(
                 spiderid=spiderid,
