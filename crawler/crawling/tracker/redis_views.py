@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 
-from crawling.exceptions import ConfigError
+from crawling.exceptions import ConfigError, FleetError
 from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
     text,
@@ -65,17 +65,11 @@ class RedisViews(Tracker):
         self._scripts = Scripts(self._redis, self.keys.meta)
 
     async def open(self) -> None:
-        with redis_errors():
-            server = await self._redis.info("server")
-            schema = await self._ask("HGET", self.keys.meta, "schema")
-            if schema is None:
-                await self._ask("HSETNX", self.keys.meta, "schema", SCHEMA)
-        version = str(server["redis_version"])
-        if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-            raise ConfigError("TRACKER", f"needs Redis 6.2 or newer, not {version}")
-        if schema not in {None, SCHEMA}:
-            raise ConfigError("TRACKER", f"holds data of another version, {schema!r}")
-        await self._check_settings()
+        try:
+            await self._check_server()
+        except FleetError:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -144,6 +138,19 @@ class RedisViews(Tracker):
     async def _number(self, crawl: CrawlId) -> int | None:
         cno = await self._ask("HGET", self.keys.crawls, names.crawl_name(crawl))
         return int(cno) if cno else None
+
+    async def _check_server(self) -> None:
+        with redis_errors():
+            server = await self._redis.info("server")
+            schema = await self._ask("HGET", self.keys.meta, "schema")
+            if schema is None:
+                await self._ask("HSETNX", self.keys.meta, "schema", SCHEMA)
+        version = str(server["redis_version"])
+        if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
+            raise ConfigError("TRACKER", f"needs Redis 6.2 or newer, not {version}")
+        if schema not in {None, SCHEMA}:
+            raise ConfigError("TRACKER", f"holds data of another version, {schema!r}")
+        await self._check_settings()
 
     async def _check_settings(self) -> None:
         try:

@@ -89,5 +89,6 @@ def redis_errors() -> Iterator[None]:
         if isinstance(error, (OutOfMemoryError, ReadOnlyError)) or any(
             refusal in str(error) for refusal in PASSING_REFUSALS
         ):
-            raise Unavailable(f"Redis refuses for now: {error}") from error
+            kind = type(error).__name__
+            raise Unavailable(f"Redis refuses for now ({kind}): {error}") from error
         raise

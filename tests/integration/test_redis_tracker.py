@@ -1,0 +1,399 @@
+"""What only the Redis tracker can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from crawling.exceptions import ConfigError, Unavailable
+from crawling.tracker.connect import open_tracker
+from crawling.tracker.keys import Keys
+from crawling.tracker.tracker import CrawlId, CrawlOptions, Outcome, Source, TrackerConfig
+from tests.integration.redis_fleet import LASTING, all_keys, pattern_of, redis_tracker
+from tests.integration.tracking import (
+    CRAWL,
+    OTHER,
+    books,
+    fetch_all,
+    lease,
+    offer,
+    offers,
+    paths,
+    settle,
+    submit,
+    sweep,
+    until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from redis import Redis
+
+    from crawling.tracker.redis_tracker import RedisTracker
+
+
+@pytest.fixture
+def full_redis(redis: Redis) -> Iterator[Redis]:
+    """Yield a Redis whose memory a test may declare full."""
+    yield redis
+    redis.config_set("maxmemory", 0)
+
+
+async def test_scripts_that_redis_forgot_are_sent_again(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, offer("page"))
+        redis.script_flush()
+
+        assert paths(await lease(tracker)) == ["page"]
+
+
+async def test_a_full_redis_takes_no_seeds_but_leases_and_settles(
+    full_redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, *offers(3))
+        before = all_keys(full_redis)
+        full_redis.config_set("maxmemory", 1)
+
+        with pytest.raises(Unavailable, match="OutOfMemory"):
+            await tracker.submit(OTHER, offers(2))
+        assert all_keys(full_redis) == before
+        pages = await lease(tracker)
+        assert len(pages) == 3
+        assert await settle(tracker, pages[0], links=offers(2, "b.example"))
+        assert await settle(tracker, pages[1], "failed")
+        assert await tracker.leave("worker-1") == 1
+        assert await tracker.stop(CRAWL) == 3
+        await sweep(tracker)
+        assert not redis_lists(full_redis)
+
+
+def redis_lists(redis: Redis) -> list[str]:
+    return [key for key in all_keys(redis) if redis.type(key) == b"list"]
+
+
+async def test_a_redis_that_evicts_is_refused(redis: Redis, redis_url: str) -> None:
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(ConfigError, match="noeviction, not allkeys-lru"):
+            await open_tracker(redis_url, TrackerConfig())
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere/redis.sock"])
+async def test_a_redis_that_is_away_is_unavailable(url: str) -> None:
+    with pytest.raises(Unavailable, match="does not answer"):
+        await open_tracker(url, TrackerConfig())
+
+
+async def test_no_key_of_a_crawl_is_left_when_it_is_forgotten(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, dupefilter_timeout=0.0) as tracker:
+        await live_a_full_life(tracker)
+        await until(lambda: forgotten(tracker))
+
+        assert all_keys(redis) <= LASTING
+        assert await tracker.crawls() == []
+
+
+async def live_a_full_life(tracker: RedisTracker) -> None:
+    """Take two crawls through everything that leaves a mark."""
+    links = [offer(str(n), f"{n % 7}.example", depth=n % 4) for n in range(500)]
+    limits = CrawlOptions(maxdepth=2, domain_max_pages=40, max_pages=230)
+    await submit(tracker, offer("seed"), offer("moved"), options=limits)
+    await submit(tracker, *offers(50, "stopped.example"), crawl=OTHER)
+    seed, moved, other = await lease(tracker, 3)
+    await settle(tracker, seed, links=links)
+    await settle(tracker, moved, "redirect", next=offer("to", "new.example"))
+    await tracker.pause(OTHER)
+    await lease(tracker, 1, worker="dead")
+    await tracker.leave("dead")
+    for leased in await lease(tracker, 20):
+        await settle(tracker, leased, "failed")
+    assert await tracker.retry(CRAWL) == 20
+    await tracker.resume(OTHER)
+    await settle(tracker, other)
+    await tracker.stop(OTHER)
+    await fetch_all(tracker)
+
+
+async def forgotten(tracker: RedisTracker) -> bool:
+    await sweep(tracker)
+    return not await tracker.crawls()
+
+
+async def test_every_key_has_a_documented_name(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url, ip="10.0.0.1", hits=100) as tracker:
+        await live_a_full_life_by_address(tracker)
+
+        unknown = [key for key in all_keys(redis) if pattern_of(key) is None]
+        assert unknown == []
+
+
+async def live_a_full_life_by_address(tracker: RedisTracker) -> None:
+    await tracker.submit(CRAWL, offers(200), CrawlOptions(domain_max_pages=500))
+    await tracker.submit(
+        CrawlId("link", "another", CRAWL.crawlid), offers(2), source=Source("in", 0, 7, "x")
+    )
+    await tracker.limit("b.example", 5, 1.0)
+    await tracker.block("c.example")
+    granted, _ = await tracker.lease("worker-1", 5, "link")
+    await tracker.settle("worker-1", [Outcome(granted[0], "retry", "timeout", busy=True)])
+
+
+async def test_with_a_tag_every_key_begins_with_it(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url, tag="{0}", dupefilter_timeout=0.0) as tracker:
+        await live_a_full_life(tracker)
+
+        assert [key for key in all_keys(redis) if not key.startswith("{0}")] == []
+        assert Keys("{0}").meta in all_keys(redis)
+
+
+async def test_two_tags_are_two_trackers(redis: Redis, redis_url: str) -> None:
+    async with (
+        redis_tracker(redis_url, tag="{0}") as one,
+        redis_tracker(redis_url, tag="{1}") as other,
+    ):
+        await submit(one, offer("page"))
+
+        assert await lease(other) == []
+        assert paths(await lease(one)) == ["page"]
+    assert redis.exists("{0}fleet:meta", "{1}fleet:meta") == 2
+
+
+async def test_a_million_paused_requests_do_not_slow_a_lease(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, offer("paused"))
+        await fill_the_lane(redis, 1_000_000)
+        await tracker.pause(CRAWL)
+        await submit(tracker, offer("ours", priority=10), crawl=OTHER)
+        redis.config_resetstat()
+
+        assert paths(await lease(tracker, 1)) == ["ours"]
+
+        commands = redis.info("commandstats")
+        assert commands["cmdstat_evalsha"]["usec"] < 20_000
+        assert await tracker.resume(CRAWL)
+        assert paths(await lease(tracker, 1)) == ["paused"]
+
+
+async def fill_the_lane(redis: Redis, length: int) -> None:
+    """Copy the one request that waits: to submit so many would take half a minute."""
+    [lane] = redis_lists(redis)
+    redis.eval(
+        "local m = redis.call('LINDEX', KEYS[1], 0) "
+        "for _ = 2, ARGV[1] do redis.call('RPUSH', KEYS[1], m) end",
+        1,
+        lane,
+        length,
+    )
+    assert redis.llen(lane) == length
+
+
+async def test_a_stopped_backlog_is_freed_by_the_lane(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, offer("stopped"))
+        await fill_the_lane(redis, 1_000_000)
+        redis.config_resetstat()
+
+        await tracker.stop(CRAWL)
+        await sweep(tracker)
+
+        commands = redis.info("commandstats")
+        assert commands["cmdstat_evalsha"]["usec"] < 20_000
+        assert redis_lists(redis) == []
+
+
+async def test_a_resting_domain_is_not_made_ready_by_new_requests(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, hits=1, window=60.0) as tracker:
+        await submit(tracker, *offers(2))
+        await lease(tracker)
+
+        await submit(tracker, offer("urgent", priority=99))
+
+        assert redis.zscore("fleet:resting:link", "a.example") is not None
+        assert redis.zscore("fleet:ready:link", "a.example") is None
+
+
+async def test_looking_for_paused_requests_uses_up_no_hit(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url, hits=1, window=60.0) as tracker:
+        await submit(tracker, offer("page"))
+        await tracker.pause(CRAWL)
+        assert await lease(tracker) == []
+        await tracker.resume(CRAWL)
+
+        assert paths(await lease(tracker)) == ["page"]
+
+
+async def test_a_topic_that_was_made_anew_is_taken_in(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        for offset in range(5):
+            await submit(
+                tracker, offer(f"old-{offset}"), source=Source("in", 0, offset, f"old {offset}")
+            )
+
+        again = await tracker.submit(CRAWL, [offer("new")], source=Source("in", 0, 2, "new"))
+        repeat = await tracker.submit(CRAWL, [offer("new")], source=Source("in", 0, 2, "new"))
+
+        assert (again.queued, again.repeated) == (1, False)
+        assert (repeat.queued, repeat.repeated) == (0, True)
+
+
+async def test_a_long_message_that_was_cut_off_is_taken_in_from_there(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        source = Source("in", 0, 2, "message")
+        await tracker.submit(CRAWL, offers(1000), source=source, hold=10.0)
+
+        whole = await tracker.submit(CRAWL, offers(1500), source=source)
+
+        assert (whole.queued, whole.repeated) == (500, False)
+        assert (await books(tracker)).accepted == 1500
+
+
+async def test_an_answer_that_got_lost_leaves_no_lease_behind(
+    redis: Redis, redis_url: str
+) -> None:
+    """The worker would renew, for ever, a lease that it has never heard of."""
+    pid = cast("dict[str, int]", redis.info("server"))["process_id"]
+    async with redis_tracker(f"{redis_url}?socket_timeout=0.2", lease_timeout=60.0) as tracker:
+        await submit(tracker, offer("page"))
+        assert await lease(tracker, spiderid="warm up") == []
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match="does not answer"):
+                await tracker.lease("worker-1", 1, "link")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+        [page] = await until(lambda: lease(tracker, 1))
+
+        assert await settle(tracker, page)
+        assert (await books(tracker)).state == "finished"
+
+
+async def test_a_new_connection_starts_the_watch_over(redis: Redis, redis_url: str) -> None:
+    """All deadlines have passed when Redis was away, and yet nobody is dead."""
+    async with redis_tracker(redis_url, lease_timeout=0.3) as tracker:
+        await submit(tracker, offer("page"))
+        await lease(tracker)
+        assert await tracker.reclaim() == 0
+        seen = time.monotonic()
+        redis.client_kill_filter(_type="normal", skipme=True)
+        await until(lambda: passed(seen + 0.3))
+
+        assert await reclaim_at_last(tracker) == 0
+        again = time.monotonic()
+
+        assert await until(tracker.reclaim) == 1
+        assert time.monotonic() - again >= 0.29
+
+
+async def passed(moment: float) -> bool:
+    return time.monotonic() >= moment
+
+
+async def reclaim_at_last(tracker: RedisTracker) -> int:
+    """Reclaim, once the broken connection has been noticed."""
+    while True:
+        try:
+            return await tracker.reclaim()
+        except Unavailable:
+            await asyncio.sleep(0)
+
+
+async def test_reclaim_takes_all_leases_of_the_dead_before_it_queues_any(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, *offers(1200))
+        held = await lease(tracker, 1200, worker="dead")
+        redis.zadd("fleet:workers", {"dead": 1})
+
+        await until(tracker.reclaim)
+
+        outcomes = [Outcome(page, "done", status=200) for page in held]
+        assert not any(await tracker.settle("dead", outcomes))
+        assert (await books(tracker)).queued == 1200
+        assert paths(await lease(tracker, 10)) == [str(n) for n in range(10)]
+
+
+async def test_an_idle_worker_is_woken_by_new_work(redis: Redis, redis_url: str) -> None:
+    async with (
+        redis_tracker(redis_url) as tracker,
+        redis_tracker(redis_url) as monitor,
+    ):
+        assert (await tracker.lease("worker-1", 1, "link")).wait is None
+        begun = time.monotonic()
+        waiting = asyncio.create_task(tracker.idle(60.0))
+        await asyncio.sleep(0)
+
+        await submit(monitor, offer("page"))
+        await waiting
+
+        # A poll comes after 2.5 s at the earliest.
+        assert time.monotonic() - begun < 2.0
+        assert paths(await lease(tracker)) == ["page"]
+
+
+async def test_work_for_one_wakes_one(redis: Redis, redis_url: str) -> None:
+    async with (
+        redis_tracker(redis_url) as one,
+        redis_tracker(redis_url) as two,
+        redis_tracker(redis_url) as monitor,
+    ):
+        for tracker, worker in ((one, "worker-1"), (two, "worker-2")):
+            await tracker.lease(worker, 1, "link")
+
+        await submit(monitor, offer("page"))
+
+        assert redis.zcard("fleet:idle:link") == 1
+
+
+async def test_each_address_has_a_throttle_of_its_own(redis: Redis, redis_url: str) -> None:
+    async with (
+        redis_tracker(redis_url, hits=1, ip="10.0.0.1") as one,
+        redis_tracker(redis_url, hits=1, ip="10.0.0.2") as two,
+    ):
+        await submit(one, *offers(3), *offers(1, "b.example"))
+
+        assert paths(await lease(one)) == ["0", "0"]
+        assert paths(await lease(two, worker="worker-2")) == ["1"]
+        await submit(two, *offers(1, "c.example"))
+        assert [page.domain for page in await lease(one)] == ["c.example"]
+
+
+async def test_an_address_that_joins_later_sees_all_domains(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, hits=1, ip="10.0.0.1") as one:
+        await submit(one, *(offer(str(n), f"{n}.example") for n in range(50)))
+        await submit(one, *(offer(f"{n}-2", f"{n}.example") for n in range(50)))
+        assert len(await lease(one)) == 50
+        async with redis_tracker(redis_url, hits=1, ip="10.0.0.2") as two:
+            assert len(await lease(two, worker="worker-2")) == 50
+
+
+async def test_a_dead_worker_that_wakes_up_registers_anew(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, *offers(2))
+        await lease(tracker, 1)
+        await until(tracker.reclaim)
+        assert not await tracker.renew("worker-1")
+
+        assert paths(await lease(tracker, 1)) == ["0"]
+
+        assert await tracker.renew("worker-1")
