@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tests.servers.site_pages import Reply
 
 
+#: Connections that wait to be answered: a crawler opens hundreds at once.
+BACKLOG = 1024
+
+
 class Site(Protocol):
     @property
     def hosts(self) -> Sequence[str]: ...
@@ -27,7 +31,7 @@ class Site(Protocol):
 
 
 def bind(hosts: Sequence[str], port: int = 0) -> list[socket.socket]:
-    """Bind every host to one port, a free one if *port* is 0."""
+    """Listen on every host at one port, a free one if *port* is 0."""
     while True:
         sockets: list[socket.socket] = []
         chosen = port
@@ -49,6 +53,7 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+        bound.listen(BACKLOG)
     except OSError:
         bound.close()
         raise
@@ -60,7 +65,7 @@ async def serve(site: Site, sockets: Sequence[socket.socket], log: TextIO | None
     loop = asyncio.get_running_loop()
     answering = Answering(site, log)
     servers = [
-        await loop.create_server(lambda: Connection(answering), sock=bound, backlog=1024)
+        await loop.create_server(lambda: Connection(answering), sock=bound, backlog=BACKLOG)
         for bound in sockets
     ]
     await asyncio.gather(*(server.serve_forever() for server in servers))
