@@ -78,6 +78,8 @@ class GuardedResolver:
     def serve(self, *, allow_private: bool) -> None:
         """Note what one more crawl of this process allows: the strictest decides."""
         self._allow_private = allow_private and self._allow_private is not False
+        if not self._allow_private:
+            self._answers.clear()
 
     def trust(self, host: str) -> None:
         """Let *host* be private: the operator's own proxy usually is."""

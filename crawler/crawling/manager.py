@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -18,6 +18,7 @@ from crawling.exceptions import ConfigError, RequestError, Unavailable
 from crawling.links import LinkRules
 from crawling.savers.targets import make_saver, open_savers
 from crawling.service.config import tracker_config
+from crawling.service.cookies import bound_to_seeds
 from crawling.spiders.id_spider import IdSpider
 from crawling.spiders.link_spider import LinkSpider
 from crawling.spiders.redis_spider import RedisSpider
@@ -173,7 +174,9 @@ class CrawlManager:
     ) -> None:
         """Record what is explored, then queue the seeds and the first of the known."""
         await self._warn_of_others(tracker)
-        await tracker.submit(self.crawl_id, (), self.options, entry="known", hold=HOLD)
+        shared = bound_to_seeds(self.options.shared, map(self._url, seeds))
+        options = replace(self.options, shared=shared)
+        await tracker.submit(self.crawl_id, (), options, entry="known", hold=HOLD)
         for batch in batches(explored):
             await self._submit(tracker, batch, "explored")
         due = [url for url in seeds if await self._is_due(tracker, url)]

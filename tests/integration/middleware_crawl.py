@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from scrapy.utils.reactor import install_reactor
 
 from crawling.manager import CrawlManager
-from crawling.service.cookies import bound_to_seeds
 from crawling.settings import TWISTED_REACTOR
 from crawling.tracker.tracker import CrawlOptions
 from tests.integration import middleware_spiders
@@ -85,7 +84,7 @@ def main(task: dict[str, Any]) -> None:
             "RETRY_DELAY": 0.05,
             **task["settings"],
         },
-        options=CrawlOptions(maxdepth=3, shared=bound_to_seeds(task["shared"], task["seeds"])),
+        options=CrawlOptions(maxdepth=3, shared=task["shared"]),
     )
     summary = manager.run(seeds=task["seeds"])
     json.dump(

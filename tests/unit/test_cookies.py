@@ -35,7 +35,8 @@ def test_what_is_parsed_from_a_header_makes_the_header_again() -> None:
 
 def test_a_crawls_cookie_is_bound_to_the_registered_domains_of_its_seeds() -> None:
     shared = bound_to_seeds(
-        {"cookie": "a=1"}, ["https://www.example.com/x", "http://shop.example.co.uk/"]
+        {"cookie": "a=1"},
+        ["https://www.example.com/x", "http://shop.example.co.uk/", "ftp://c.example/"],
     )
 
     assert shared == {"cookie": "a=1", "cookie_domains": ["example.co.uk", "example.com"]}

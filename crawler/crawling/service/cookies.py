@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from crawling.exceptions import RequestError
 from crawling.tracker.urls import domain_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 #: What stands beside the cookie in a Set-Cookie header, and is none itself (RFC 6265bis).
 ATTRIBUTES = frozenset(
@@ -44,5 +46,12 @@ def bound_to_seeds(shared: Mapping[str, Any], seeds: Iterable[str]) -> dict[str,
     """
     if not shared.get("cookie"):
         return dict(shared)
-    domains = {*shared.get("cookie_domains", ()), *map(domain_of, seeds)}
+    domains = {*shared.get("cookie_domains", ()), *_domains(seeds)}
     return {**shared, "cookie_domains": sorted(domains)}
+
+
+def _domains(urls: Iterable[str]) -> Iterator[str]:
+    for url in urls:
+        # What can never be fetched has no domain.
+        with suppress(RequestError):
+            yield domain_of(url)

@@ -43,3 +43,6 @@ class ExpiringCache(Generic[T]):
 
     def discard(self, key: Hashable) -> None:
         self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
