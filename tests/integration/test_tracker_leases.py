@@ -277,6 +277,7 @@ async def test_workers_are_listed_with_what_they_hold(tracker: Tracker) -> None:
 
 
 async def test_leases_whose_caller_went_away_are_lent_again(tracker: Tracker) -> None:
+    assert await lease(tracker) == []
     await submit(tracker, *offers(5))
     call = asyncio.create_task(tracker.lease(WORKER, 3, "link"))
     await asyncio.sleep(0)

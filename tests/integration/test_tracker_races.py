@@ -26,6 +26,8 @@ WORKERS = 50
 LOOPS = 4
 DOMAINS = 500
 REQUESTS = 10_000
+#: What busy processes may disagree by about Redis's clock; on one host there is one clock.
+CLOCKS = {"sqlite": 0.0005, "unix": 0.04}
 
 
 @dataclass
@@ -142,10 +144,11 @@ async def test_fifty_workers_together_keep_every_throttle(
 
     await raced(tracker, tracker_url, record)
 
+    error = CLOCKS[tracker_url.partition(":")[0]]
     for starts in record.starts.values():
         starts.sort()
         sixth_later = zip(starts, starts[5:], strict=False)
-        assert min(later - earlier for earlier, later in sixth_later) >= 0.5
+        assert min(later - earlier for earlier, later in sixth_later) >= 0.5 - error
 
 
 async def test_fifty_workers_together_keep_their_distance(
@@ -156,9 +159,10 @@ async def test_fifty_workers_together_keep_their_distance(
 
     await raced(tracker, tracker_url, record)
 
+    error = CLOCKS[tracker_url.partition(":")[0]]
     for starts in record.starts.values():
         starts.sort()
-        assert min(later - earlier for earlier, later in pairwise(starts)) >= 0.095
+        assert min(later - earlier for earlier, later in pairwise(starts)) >= 0.102 - error
 
 
 async def test_dead_workers_among_fifty_lose_nothing(make_tracker: MakeTracker) -> None:
