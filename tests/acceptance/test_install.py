@@ -31,7 +31,9 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Return the URL of a small site with three pages."""
     folder = tmp_path_factory.mktemp("site")
-    (folder / "index.html").write_text('<a href="/about.html">About</a> <a href="/gone">Gone</a>')
+    (folder / "index.html").write_text(
+        '<a href="/about.html">About</a> <a href="/gone">Gone</a>'
+    )
     (folder / "about.html").write_text('<a href="/">Home</a> <a href="/news.html">News</a>')
     (folder / "news.html").write_text("<p>No news</p>")
     server = ThreadingHTTPServer(
