@@ -89,8 +89,8 @@ class NastySite:
         self._visits[path] += 1
         kind = path.split("/")[1]
         answer = ANSWERS.get(kind, _page)
-        if kind == "flaky" and self._visits[path] > 1:
-            answer = _page
+        if self._visits[path] > 1:
+            answer = LATER_ANSWERS.get(kind, answer)
         await answer(path, writer)
         await writer.drain()
 
@@ -185,6 +185,8 @@ ANSWERS: dict[str, Callable[[str, StreamWriter], Awaitable[None]]] = {
     "truncated": _truncated,
     "garbage": _garbage,
 }
+#: What the second and later visits get, where it is something else.
+LATER_ANSWERS = {"flaky": _page, "once": _drop}
 
 
 def _send(

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 from scrapy import Request
 
+from crawling.redis_retry_middleware import GaveUp
 from tests.integration.scheduler_cases.callbacks import Nothing
 from tests.integration.scheduler_cases.case import Case, CaseSpider, NotingPipeline, pipeline
 from tests.integration.scheduler_cases.items import ManyItems
@@ -51,6 +52,15 @@ class InlineAgain(CaseSpider):
         yield self.child(response, "1")
 
 
+class InlineAgainFails(CaseSpider):
+    async def parse(self, response: Response) -> Any:
+        assert response.request is not None
+        try:
+            await _engine(self.crawler).download_async(response.request)
+        except GaveUp:
+            yield self.item(response)
+
+
 def _engine(crawler: Crawler) -> ExecutionEngine:
     assert crawler.engine is not None
     return crawler.engine
@@ -86,6 +96,14 @@ CASES = [
         InlineAgain,
         {"done": 2},
         seeds=("/page/1",),
+        unwatched=True,
+    ),
+    Case(
+        "callback downloads its own request again, in vain",
+        InlineAgainFails,
+        {"done": 1},
+        seeds=("/once/1",),
+        settings={"RETRY_TIMES": 0},
         unwatched=True,
     ),
 ]

@@ -66,4 +66,12 @@ CASES = [
         settings={"RETRY_TIMES": 2, "DOWNLOADER_MIDDLEWARES": SCRAPYS_RETRIES},
     ),
     Case("404", Nothing, {"done": 1}, seeds=("/missing/1",)),
+    Case(
+        "404 that never reaches the callback",
+        Nothing,
+        {"failed": 1},
+        seeds=("/missing/1",),
+        reasons={"http_404": 1},
+        settings={"HTTPERROR_ALLOW_ALL": False},
+    ),
 ]

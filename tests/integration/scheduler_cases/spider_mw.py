@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from scrapy.exceptions import IgnoreRequest
+
 from tests.integration.scheduler_cases.callbacks import RaisesHalfWay
 from tests.integration.scheduler_cases.case import (
     Case,
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from scrapy.http import Response
+    from twisted.python.failure import Failure
+
+
+class HasErrback(CaseSpider):
+    def failed(self, failure: Failure) -> None:
+        """Take note."""
 
 
 class KeepsTheSecondItem:
@@ -30,6 +38,11 @@ class KeepsTheSecondItem:
 class RaisesOnInput:
     def process_spider_input(self, response: Response) -> None:
         raise ValueError("in process_spider_input")
+
+
+class RefusesInput:
+    def process_spider_input(self, response: Response) -> None:
+        raise IgnoreRequest("refused here")
 
 
 class RaisesOnOutput:
@@ -70,6 +83,14 @@ CASES = [
         {"failed": 3},
         reasons={"spider_error": 3},
         settings=spider_middleware(RaisesOnInput),
+    ),
+    Case(
+        "process_spider_input refuses, and the errback knows",
+        HasErrback,
+        {"dropped": 3},
+        errback="failed",
+        reasons={"x_ignored": 3},
+        settings=spider_middleware(RefusesInput),
     ),
     Case(
         "process_spider_output raises half-way",
