@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+import tracemalloc
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -202,14 +203,14 @@ def test_the_text_of_an_image_is_empty() -> None:
     assert text_of(Response(URL, body=b"\x89PNG")) == ""
 
 
-DEEP = "".join(f"<a href=/{n}><div>" for n in range(2000))
+DEEP = "".join(f"<a href=/{n}><div>" for n in range(1000))
+ATTRIBUTES = "<a href=/0>x</a><p " + " ".join(f"a{n}='>'" for n in range(200_000)) + ">"
 HOSTILE = {
     "100,000 nested tags": "<a href=/first>x</a>" + "<div>" * 100_000,
     "nested links around 9 MB of text": DEEP + "x " * 4_500_000,
     "nested links around 2 million tags": DEEP + "<br>" * 2_000_000,
-    "200,000 attributes": "<a href=/0>x</a><p " + " ".join(f"a{n}=1" for n in range(200_000)),
-    "200,000 attributes with > inside": "<a href=/0>x</a><p "
-    + " ".join(f"a{n}='>'" for n in range(200_000)),
+    "200,000 attributes": ATTRIBUTES.replace("'>'", "1"),
+    "200,000 attributes with > inside": ATTRIBUTES,
     "a million open quotes": "<a href=/0>x</a>" + "<a href='" * 1_000_000,
     "10 MB of text": "<a href=/0>x</a>" + "x " * 5_000_000,
     "an href of 9 MB": "<a href=/0>x</a><a href='/" + "y" * 9_000_000 + "'>",
@@ -226,6 +227,17 @@ def test_a_hostile_page_costs_seconds_at_most_and_its_first_link_is_found(page: 
     assert time.process_time() - started < 10
     assert found
     assert sum(map(len, found.values())) <= lxmlhtml.MAX_TEXT * len(found)
+
+
+def test_memory_for_a_hostile_page_is_a_few_times_its_size() -> None:
+    response = html(ATTRIBUTES)
+
+    tracemalloc.start()
+    extract_links(response)
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 8 * len(ATTRIBUTES)
 
 
 def test_links_beyond_the_limit_are_left_out_with_a_warning(
@@ -257,6 +269,23 @@ def test_a_large_page_keeps_its_links_between_long_scripts_and_images() -> None:
 
     assert len(page) > lxmlhtml.LARGE
     assert links(page) == [f"http://www.example.com/{n}" for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("href", "url"),
+    [
+        ("/x/./y/../z", "http://www.example.com/x/z"),
+        ("x/../y", "http://www.example.com/dir/y"),
+        ("../y", "http://www.example.com/y"),
+        (".", "http://www.example.com/dir/"),
+        ("/.well-known/x", "http://www.example.com/.well-known/x"),
+        ("?a=/../b", "http://www.example.com/dir/page.html?a=/../b"),
+        ("a:b", "a:b"),
+        ("./a:b", "http://www.example.com/dir/a:b"),
+    ],
+)
+def test_dots_and_colons_mean_what_they_mean_to_browsers(href: str, url: str) -> None:
+    assert Base(URL).join(href) == url
 
 
 SEGMENTS = st.text("abcXYZ019.-_~%!$&'()*+,;=:@/? ", max_size=12)
