@@ -26,7 +26,7 @@ from zope.interface import implementer  # type: ignore[import-untyped]  # has no
 from crawling.exceptions import ConfigError
 from crawling.outcomes import Dropped
 from crawling.service.addresses import is_private, is_private_address
-from crawling.service.config import read
+from crawling.service.config import explain_bad_settings, read, validate
 from crawling.service.expiring import ExpiringCache
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from twisted.internet.address import IPv4Address, IPv6Address
     from twisted.internet.interfaces import IAddress
+
+    from crawling.service.config import Settings
 
 #: Seconds for which a refused host is remembered as refused: longer than it takes the
 #: failed connection to come back to the middleware that names the reason.
@@ -65,11 +67,19 @@ class GuardedResolver:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, reactor: Any) -> GuardedResolver:
-        enabled = read(crawler.settings, "DNSCACHE_ENABLED")
+        # Scrapy makes the resolver before anything else of ours, where an error still
+        # ends the program: later ones leave it as tracebacks of tasks.
+        explain_bad_settings()
+        validate(crawler.settings)
+        return cls.from_settings(crawler.settings, reactor)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, reactor: Any) -> GuardedResolver:
+        enabled = read(settings, "DNSCACHE_ENABLED")
         return cls(
             reactor,
-            size=read(crawler.settings, "DNSCACHE_SIZE"),
-            ttl=read(crawler.settings, "DNSCACHE_TTL") if enabled else 0.0,
+            size=read(settings, "DNSCACHE_SIZE"),
+            ttl=read(settings, "DNSCACHE_TTL") if enabled else 0.0,
         )
 
     def install_on_reactor(self) -> None:
@@ -226,6 +236,6 @@ def _install(crawler: Crawler) -> GuardedResolver:
 
     resolver = reactor.nameResolver
     if not isinstance(resolver, GuardedResolver):
-        resolver = GuardedResolver.from_crawler(crawler, reactor)
+        resolver = GuardedResolver.from_settings(crawler.settings, reactor)
         resolver.install_on_reactor()
     return resolver

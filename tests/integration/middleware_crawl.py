@@ -49,6 +49,7 @@ def crawl(
     names: Mapping[str, Sequence[str]] | None = None,
     shared: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
+    tracker: str = "sqlite://",
     **settings: Any,
 ) -> Crawled:
     """Crawl *seeds*; *names* are what the resolver knows, all others do not exist."""
@@ -57,6 +58,7 @@ def crawl(
         "spider": spider,
         "names": names or {},
         "shared": shared or {},
+        "tracker": tracker,
         "settings": settings,
     }
     done = subprocess.run(
@@ -78,6 +80,7 @@ def main(task: dict[str, Any]) -> None:
     install_names(task["names"])
     manager = CrawlManager(
         spider=getattr(middleware_spiders, task["spider"]),
+        tracker=task["tracker"],
         settings={
             "SC_LOG_JSON": True,
             "QUEUE_HITS": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -76,3 +77,17 @@ class MetaSpider(WatchedSpider):
     def _show(self, name: str, meta: Mapping[str, Any]) -> None:
         assert self.crawler.stats is not None
         self.crawler.stats.set_value(name, json.dumps(meta))
+
+
+class CancelRobots:
+    """A downloader middleware that lets the first robots.txt end as nobody should end it."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+
+    async def process_request(self, request: Request) -> None:
+        if request.url.endswith("/robots.txt") and not self._cancelled:
+            self._cancelled = True
+            # So that others wait for it by now.
+            await asyncio.sleep(0.2)
+            raise asyncio.CancelledError

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from email.utils import formatdate
 from itertools import pairwise
+from socket import gethostname
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crawling.settings import DOWNLOADER_MIDDLEWARES
 from tests.integration.middleware_crawl import crawl
 from tests.servers.small_site import Answer, Asked, SmallSite, small_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from redis import Redis
 
 PAGE = Answer(body=b"<html>page</html>")
 LOCAL: dict[str, Any] = {"ALLOW_PRIVATE_ADDRESSES": True}
@@ -138,6 +142,18 @@ def test_a_504_is_logged_and_counted_on_each_try(site: SmallSite) -> None:
     assert crawled.stats["log_retry/count"] == "1"
     assert crawled.stats["status/504/900"] == "1"
     assert crawled.stats["status/200/900"] == "1"
+
+
+def test_statuses_are_counted_in_redis_where_the_tracker_is(
+    site: SmallSite, redis: Redis, redis_url: str
+) -> None:
+    site.answers["/"] = [Answer(504), PAGE]
+
+    crawl([site.url("/")], tracker=redis_url, **LOCAL)
+
+    prefix = f"stats:crawler:{gethostname()}:link"
+    assert redis.get(f"{prefix}:200:lifetime") == redis.get(f"{prefix}:504:lifetime") == b"1"
+    assert redis.hvals(f"{prefix}:200:900") == [b"1"]
 
 
 def test_what_is_no_lease_is_tried_again_at_once(site: SmallSite) -> None:
@@ -274,6 +290,21 @@ def test_many_requests_wait_for_one_robots_txt(site: SmallSite) -> None:
 
     assert crawled.done == 20
     assert site.paths().count("/robots.txt") == 1
+
+
+def test_nobody_waits_for_ever_for_a_robots_txt_that_was_cancelled(site: SmallSite) -> None:
+    site.answers["/robots.txt"] = ROBOTS
+    middlewares = {
+        **DOWNLOADER_MIDDLEWARES,
+        "tests.integration.middleware_spiders.CancelRobots": 900,
+    }
+
+    crawled = crawl(
+        [site.url(f"/{n}") for n in range(5)], **LOCAL, DOWNLOADER_MIDDLEWARES=middlewares
+    )
+
+    assert crawled.done == 5
+    assert int(crawled.stats["retry/reason_count/robots_unreachable"]) >= 1
 
 
 def test_five_redirects_to_a_robots_txt_are_followed(site: SmallSite) -> None:

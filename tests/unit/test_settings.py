@@ -222,11 +222,20 @@ def test_the_misspellings_of_scrapy_cluster_are_accepted() -> None:
         ).startswith("7")
 
 
-def test_a_bad_value_in_the_environment_ends_scrapy_in_one_line() -> None:
+@pytest.mark.parametrize("origin", ["environment", "option"])
+def test_a_bad_value_ends_scrapy_in_one_line(origin: str) -> None:
+    options = ["-s", "QUEUE_HITS=ten"] if origin == "option" else []
     done = subprocess.run(
-        [sys.executable, "-m", "scrapy", "version"],
+        [
+            sys.executable,
+            "-m",
+            "scrapy",
+            "runspider",
+            "crawling/spiders/link_spider.py",
+            *options,
+        ],
         cwd=ROOT / "crawler",
-        env={**os.environ, "QUEUE_HITS": "ten"},
+        env={**os.environ, **({} if options else {"QUEUE_HITS": "ten"})},
         capture_output=True,
         text=True,
         check=False,
