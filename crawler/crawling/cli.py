@@ -26,6 +26,9 @@ FINISHED, NOTHING_FETCHED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    # `--spider module:Class` may be a file of the current folder, as for Scrapy's commands.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.crawls import ROOT, fleet
+from tests.acceptance.crawls import ROOT, environment, fleet
 from tests.servers.small_site import Answer, SmallSite, small_site
 
 if TYPE_CHECKING:
@@ -175,6 +177,28 @@ def test_the_spider_of_the_how_to_works_as_printed(site: SmallSite, tmp_path: Pa
     _summary, pages = crawl(tmp_path, site.url("/"), "--spider", "news:NewsSpider")
 
     assert {page["url"] for page in pages} == {site.url("/"), site.url("/news/1")}
+
+
+def test_the_installed_command_finds_a_spider_in_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from crawling.spiders.simple_spider import SimpleSpider as Mine\n"
+    )
+    # What pip makes of a console script: Python then looks for modules beside it.
+    script = tmp_path / "bin" / "fleet"
+    script.parent.mkdir()
+    script.write_text("from crawling.cli import main\nmain()\n")
+
+    done = subprocess.run(
+        [sys.executable, str(script), "crawl", "http://example.com/", "--spider", "mine:Mine"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr.partition(" ")[0]) == (2, "fleet:")
+    assert "link_regex" in done.stderr
 
 
 def test_a_spider_that_breaks_over_its_links_has_saved_the_page(
