@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from redis import Redis
 
@@ -29,16 +31,26 @@ def running(
     core: int,
     cwd: Path,
     env: Mapping[str, str] | None = None,
-    stdout: int | IO[Any] = subprocess.DEVNULL,
-    stderr: int | IO[Any] | None = None,
+    stdout: int = subprocess.DEVNULL,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run *command* on one core; it is ended when the block is left."""
-    with subprocess.Popen(
-        command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=stdout, stderr=stderr
-    ) as process:
+    """Run *command* on one core; it is ended when the block is left.
+
+    What it said on standard error is shown when the block was in vain.
+    """
+    variables = {**os.environ, **(env or {})}
+    with (
+        TemporaryFile("w+") as said,
+        subprocess.Popen(
+            command, cwd=cwd, env=variables, stdout=stdout, stderr=said
+        ) as process,
+    ):
         pin(process.pid, core)
         try:
             yield process
+        except TimeoutError:
+            said.seek(0)
+            sys.stderr.write(said.read())
+            raise
         finally:
             process.terminate()
             try:

@@ -6,6 +6,7 @@ import random
 import time
 from collections import Counter
 from contextlib import ExitStack
+from itertools import count
 from typing import TYPE_CHECKING
 
 from w3lib.url import canonicalize_url
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 CRAWL = "killed"
 KILLS = 10
+#: Bytes of a line in the access log, more or less.
+LINE = 120
 ARCHIVES = ("x.jsonl", "x.warc.gz", "x.tar.gz", "folder/")
 #: Kinds whose every URL is fetched exactly once when nobody kills the crawler.
 FETCHED_ONCE = frozenset({"page", "missing", "slow", "malformed", "latin1", "image", "pdf"})
@@ -53,41 +56,45 @@ def command(site: Website, tracker: str) -> list[str]:
     ]
 
 
-def kill_at_random(
-    site: Website, folder: Path, arguments: list[str], choice: random.Random
-) -> None:
+def kill_at_random(site: Website, folder: Path, arguments: list[str]) -> None:
     """Start the crawl, and kill it after a number of requests, or before the first."""
-    patience = choice.choice([0.3, 0.7, 60, 60, 60])
-    begin, requests = site.log.stat().st_size, choice.randint(1, 250)
-    deadline = time.monotonic() + patience
+    requests, patience = random.randint(1, 250), random.choice([0.3, 0.7, 60, 60, 60])
+    begin, deadline = site.log.stat().st_size, time.monotonic() + patience
     with running_fleet(*arguments, cwd=folder) as process:
         while process.poll() is None and time.monotonic() < deadline:
-            if site.log.stat().st_size - begin > requests * 100:
+            if site.log.stat().st_size - begin > requests * LINE:
                 break
             time.sleep(0.001)
         process.kill()
 
 
 def test_a_crawl_that_is_killed_again_and_again_loses_nothing(
-    site: Website, tmp_path: Path, pytestconfig: pytest.Config
+    tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
-    choice, tracker = random.Random(), f"sqlite:///{tmp_path}/crawl.db"
-    arguments, in_flight = command(site, tracker), 0
-    for _ in range(KILLS):
-        kill_at_random(site, tmp_path, arguments, choice)
-        if (tmp_path / "crawl.db").exists():
-            in_flight += leased(tracker)
+    end = time.monotonic() + 60 * pytestconfig.getoption("soak", default=0.0)
+    for number in count():
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with website(folder) as site:
+            check_a_crawl_that_is_killed(site, folder)
+        if time.monotonic() >= end:
+            break
 
-    summary = fleet_json(*arguments, cwd=tmp_path)
+
+def check_a_crawl_that_is_killed(site: Website, folder: Path) -> None:
+    tracker, in_flight = f"sqlite:///{folder}/crawl.db", 0
+    for _ in range(KILLS):
+        kill_at_random(site, folder, command(site, tracker))
+        in_flight += leased(tracker) if (folder / "crawl.db").exists() else 0
+
+    summary = fleet_json(*command(site, tracker), cwd=folder)
 
     expected = SiteGraph(site.port).expected
-    assert summary["state"] == "finished"
-    assert summary["statuses"] == Counter(
-        what.word for what in expected.values() if what.state == "done"
-    )
+    done = Counter(what.word for what in expected.values() if what.state == "done")
+    assert (summary["state"], summary["statuses"]) == ("finished", done)
     assert summary["accepted"] == len(expected)
     assert fetched_in_vain(site) <= in_flight
-    check_archives(SiteGraph(site.port), tmp_path, in_flight)
+    check_archives(SiteGraph(site.port), folder, in_flight)
 
 
 def leased(tracker: str) -> int:
