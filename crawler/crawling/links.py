@@ -67,8 +67,10 @@ class LinkRules:
         self._deny = _union(shared, "deny_regex")
         self._origin = lru_cache(maxsize=ORIGINS)(self._judge_origin)
         for option in ("link_regex", "id_regex"):
-            if shared.get(option):
-                compile_regex(option, shared[option])
+            pattern = shared.get(option) or ""
+            if not isinstance(pattern, str):
+                raise ConfigError(option, f"must be text, not {pattern!r}")
+            compile_regex(option, pattern)
 
     def offers(self, urls: Iterable[str], lease: Lease) -> list[Offer]:
         """Return one offer for each distinct page among *urls*, found on the leased one."""

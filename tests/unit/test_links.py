@@ -170,9 +170,12 @@ def test_a_pattern_that_re2_cannot_take_is_refused_with_its_reason(
 
 
 @pytest.mark.parametrize("option", ["link_regex", "id_regex"])
-def test_the_patterns_of_spiders_are_checked_with_the_rules(option: str) -> None:
+@pytest.mark.parametrize("pattern", ["(a", ["a"], 1])
+def test_the_patterns_of_spiders_are_checked_with_the_rules(
+    option: str, pattern: object
+) -> None:
     with pytest.raises(ConfigError, match=option):
-        rules(**{option: "(a"})
+        rules(**{option: pattern})
 
 
 def test_patterns_that_are_wrong_say_nothing_on_standard_error(
