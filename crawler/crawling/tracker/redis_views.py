@@ -20,7 +20,7 @@ from crawling.tracker.redis_records import (
     unpack_trace,
 )
 from crawling.tracker.redis_watch import read_deadlines
-from crawling.tracker.scripts import Scripts, redis_errors
+from crawling.tracker.scripts import Scripts, answer, redis_errors
 from crawling.tracker.tracker import DomainStatus, Event, Trace, Tracker, WorkerStatus
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ class RedisViews(Tracker):
         return [Event(text(id_), json.loads(fields[b"body"])) for id_, fields in entries]
 
     async def _ask(self, *command: str | bytes | int) -> Any:
-        with redis_errors():
-            return await self._redis.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py's
+        return await answer(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]  # redis-py's
 
     async def _number(self, crawl: CrawlId) -> int | None:
         cno = await self._ask("HGET", self.keys.crawls, names.crawl_name(crawl))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -21,7 +22,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from crawling.exceptions import ConfigError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from redis.asyncio import Redis
     from redis.commands.core import AsyncScript
@@ -64,8 +65,22 @@ class Scripts:
         }
 
     async def run(self, operation: str, *args: str | bytes | float) -> Any:
-        with redis_errors():
-            return await self._scripts[operation](keys=[self._meta], args=args)
+        return await answer(self._scripts[operation](keys=[self._meta], args=args))
+
+
+async def answer(reply: Awaitable[Any]) -> Any:
+    """Await what Redis replies, its errors as ours and a cancellation as one.
+
+    Before Python 3.12 `asyncio.wait_for`, with which redis-py sends, swallows a
+    cancellation that comes while the command is on its way.
+    """
+    cancelling: Callable[[], int] = getattr(asyncio.current_task(), "cancelling", lambda: 0)
+    before = cancelling()
+    with redis_errors():
+        answered = await reply
+    if cancelling() > before:
+        raise asyncio.CancelledError
+    return answered
 
 
 #: What Redis says when it will be able again, also from inside a script.
