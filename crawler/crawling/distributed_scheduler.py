@@ -135,7 +135,7 @@ class DistributedScheduler:
     # What Scrapy calls.
 
     def open(self, spider: Spider) -> Deferred[None]:
-        # Scrapy before 2.15 cannot await a coroutine here.
+        # Scrapy wants a Deferred here and would trip over a coroutine.
         return deferred_from_coro(self._open())
 
     def close(self, reason: str) -> Deferred[None]:

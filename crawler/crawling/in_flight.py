@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Seconds in one phase after which the audit tells of a request.
+#: Seconds in one phase after which the audit tells of the oldest request.
 LONG = 900.0
 
 
@@ -248,8 +248,9 @@ class InFlight:
                 logger.error("Request lost by the engine", extra=_extra("audit", held))
                 self.settle(held, Verdict("released", "", "lost by the engine"))
             held.missed = not known
-            if time.monotonic() - held.since > LONG:
-                logger.warning("Request takes long", extra=_extra("audit", held))
+        oldest = min(self, key=lambda held: held.since, default=None)
+        if oldest is not None and time.monotonic() - oldest.since > LONG:
+            logger.warning("Request takes long", extra=_extra("audit", oldest))
 
 
 def _verdict(held: HeldLease) -> Verdict:
@@ -261,8 +262,10 @@ def _verdict(held: HeldLease) -> Verdict:
         return Verdict("failed", "output_error", describe(held.lost_items[0]))
     if isinstance(failure, Failure):
         return classify(failure)
-    if held.spider_errors:
-        return Verdict("failed", "spider_error", describe(held.spider_errors[0]))
+    # Without an errback, the refusal comes back as the spider's error.
+    errors = [error for error in held.spider_errors if error is not held.refusal]
+    if errors:
+        return Verdict("failed", "spider_error", describe(errors[0]))
     if held.refusal is not None:
         return classify(held.refusal)
     return Verdict("done")

@@ -108,7 +108,7 @@ class LeasePump:
         self._woken: asyncio.Future[None] = loop.create_future()
         self._idle: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = False
+        self._closing: asyncio.Task[None] | None = None
         self._end_checked = 0.0
         #: The crawl has ended; False for ever without one.
         self.ended = False
@@ -160,15 +160,18 @@ class LeasePump:
 
     async def close(self, limit: float = CLOSE_LIMIT) -> None:
         """Settle everything, give back the rest, and leave the tracker."""
-        if self._closing:
-            return
-        self._closing = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(limit))
+        # A second SIGTERM may come while the first one's close is on its way.
+        await asyncio.wait({self._closing}, timeout=limit + 1)
+
+    async def _close(self, limit: float) -> None:
+        end = time.monotonic() + limit
         self.stop()
         await self._end_tasks(limit)
-        if self._tracker is None:
-            return
-        await self._depart(limit)
-        await close_tracker(self._post.url)
+        if self._tracker is not None:
+            await self._depart(max(1.0, end - time.monotonic()))
+            await close_tracker(self._post.url)
 
     async def _depart(self, limit: float) -> None:
         try:
@@ -183,12 +186,16 @@ class LeasePump:
         while True:
             try:
                 await self._flush()
-                await self.tracker.leave(self._post.worker)
             except Unavailable as error:
                 _warn(error)
                 await asyncio.sleep(FIRST_BACKOFF)
             else:
-                return
+                break
+        try:
+            await self.tracker.leave(self._post.worker)
+        except Unavailable as error:
+            # Nothing is lost: others will find the worker dead.
+            _warn(error)
 
     async def _run(self) -> None:
         await self._patiently(self._open)
@@ -273,7 +280,7 @@ class LeasePump:
                 await self._patiently(self._flush)
         except asyncio.CancelledError:
             # Without a reactor, the second SIGTERM cancels every task there is.
-            if not self._closing:
+            if self._closing is None:
                 self._holder.lose()
                 await self._depart(EMERGENCY_LIMIT)
             raise
