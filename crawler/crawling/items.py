@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from typing import Any
 
 from scrapy import Field, Item
@@ -15,10 +16,16 @@ _SHARED = (
 ).split()
 
 
+def _exported(body: bytes | str) -> str:
+    """Return *body* for a feed export, which cannot hold bytes."""
+    return body if isinstance(body, str) else b64encode(body).decode("ascii")
+
+
 class RawResponseItem(Item):
     """A response as it came, with the metadata of its crawl.
 
-    A project may subclass it; fields that are not listed here stay out of the page.
+    A project may subclass it; fields that are not listed here stay out of the page.  In
+    Scrapy's feed exports the body is base64.
     """
 
     appid = Field()
@@ -33,7 +40,7 @@ class RawResponseItem(Item):
     status_msg = Field()
     request_headers = Field()
     response_headers = Field()
-    body = Field()
+    body = Field(serializer=_exported)
     body_encoding = Field()
     encoding = Field()
     links = Field()
@@ -44,6 +51,11 @@ class RawResponseItem(Item):
     timestamp = Field()
     success = Field()
     exception = Field()
+
+    def __repr__(self) -> str:
+        """Say how long the body is: Scrapy logs every item that fails."""
+        shown = {**self, "body": f"<{len(self.get('body') or b'')} bytes>"}
+        return f"{type(self).__name__}({shown})"
 
 
 def page_of(item: RawResponseItem) -> Page:

@@ -65,6 +65,7 @@ class SaverPipeline:
         ]
 
     async def close_spider(self) -> None:
+        self._stop()
         await asyncio.gather(*(output.saver.close() for output in self._outputs))
 
     async def process_item(self, item: Any) -> Any:
@@ -109,17 +110,13 @@ class _Output:
                 raise Released(str(error)) from error
             except Unavailable as error:
                 self._note_down(str(error))
-                if self._is_stopping():
+                if self._stopping.is_set():
                     raise Released(str(error)) from error
             else:
                 self._note_up()
                 return
             await self._pause(delay * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             delay = min(2 * delay, _LAST_RETRY)
-
-    def _is_stopping(self) -> bool:
-        engine = self._crawler.engine
-        return self._stopping.is_set() or engine is None or not engine.running
 
     async def _pause(self, delay: float) -> None:
         stop = asyncio.ensure_future(self._stopping.wait())
@@ -128,13 +125,13 @@ class _Output:
 
     def _end(self, reason: str) -> None:
         """Stop the crawl: it could only fetch pages that nobody gets."""
-        first = not self._down
+        if self._down:
+            return
         self._note_down(reason)
         engine = self._crawler.engine
-        if first and engine is not None and engine.running:
-            self._closing = asyncio.ensure_future(
-                engine.close_spider_async(reason="output_closed")
-            )
+        assert engine is not None
+        # Not awaited: the spider closes when this page has left the pipelines.
+        self._closing = asyncio.ensure_future(engine.close_spider_async(reason="output_closed"))
 
     def _note_down(self, reason: str) -> None:
         if self._down:

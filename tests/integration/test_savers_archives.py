@@ -85,14 +85,18 @@ async def test_a_tar_of_another_program_is_refused_and_left_alone(
     kind: str, form: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_bytes(b"x" * 10_000)
-    command = ["tar", f"--format={form}", "-C", tmp_path, "-caf", tmp_path / kind, "file"]
-    subprocess.run(command, check=True)
+    run_tar(tmp_path / kind, f"--format={form}", "file")
     before = (tmp_path / kind).read_bytes()
 
     with pytest.raises(ConfigError, match="choose another name"):
         await save(tmp_path / kind, [])
 
     assert (tmp_path / kind).read_bytes() == before
+
+
+def run_tar(archive: Path, *arguments: str) -> None:
+    command = ["tar", "-C", str(archive.parent), "-caf", str(archive), *arguments]
+    subprocess.run(command, check=True)
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)

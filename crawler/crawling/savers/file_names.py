@@ -183,7 +183,7 @@ def _path(page: Page) -> str:
     stem = stem or "index"
     if parts.query:
         stem = f"{stem}-{digest(parts.query)[:8]}"
-    return "/".join([*folders, stem + (extension or _extension(page))])
+    return "/".join([*filter(None, folders), stem + (extension or _extension(page))])
 
 
 def _split(url: str) -> SplitResult:

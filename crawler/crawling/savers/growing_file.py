@@ -80,6 +80,8 @@ class GrowingFile:
             os.fsync(self._fd)
         finally:
             os.close(self._fd)
+            # The number may soon be another file's.
+            self._fd = -1
 
     def _cut(self) -> None:
         """Cut what a failed append, or a killed process, left behind the end."""

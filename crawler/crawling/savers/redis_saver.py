@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
 
 from crawling.exceptions import ConfigError, OutputError, Unavailable
@@ -37,7 +39,12 @@ class RedisSaver(Saver):
         self._place = _without_password(url)
         try:
             self._redis = Redis.from_url(
-                url, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT
+                url,
+                socket_timeout=_TIMEOUT,
+                socket_connect_timeout=_TIMEOUT,
+                # Once more at once, for a connection that died unnoticed; whoever saves
+                # has patience of its own.
+                retry=Retry(NoBackoff(), 1),
             )
         except ValueError as error:
             raise ConfigError("SAVERS", f"{self._place}: {error}") from error
@@ -46,11 +53,10 @@ class RedisSaver(Saver):
     async def open(self) -> None:
         try:
             await self._redis.ping()
-        except (AuthenticationError, AuthorizationError) as error:
-            await self._redis.aclose()
-            raise ConfigError("SAVERS", f"{self._place}: {error}") from error
         except (RedisError, OSError) as error:
             await self._redis.aclose()
+            if _is_refusal(error):
+                raise ConfigError("SAVERS", f"{self._place}: {error}") from error
             raise Unavailable(f"{self._place}: {error}") from error
 
     async def save(self, page: Page) -> None:
@@ -85,6 +91,13 @@ def _split_key(url: str) -> tuple[str, str]:
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     key = query.pop("key", DEFAULT_KEY)
     return key, parts._replace(query=urlencode(query)).geturl()
+
+
+def _is_refusal(error: BaseException | None) -> bool:
+    """Say whether Redis refused our name or password; redis-py may wrap that."""
+    if error is None or isinstance(error, (AuthenticationError, AuthorizationError)):
+        return error is not None
+    return _is_refusal(error.__cause__ or error.__context__)
 
 
 def _without_password(url: str) -> str:
