@@ -65,9 +65,9 @@ class Books:
         """Whether nothing more is queued, whatever pages in flight discover."""
         return self.state in {"stopped", "expired"}
 
-    @property
-    def over(self) -> bool:
-        return not self.outstanding and self.hold is None and self.reported < self.epoch
+    def is_over(self, now: float) -> bool:
+        held = self.hold is not None and self.hold > now
+        return not self.outstanding and not held and self.reported < self.epoch
 
     def drop(self, reason: str, count: int = 1) -> None:
         self.dropped += count
@@ -167,9 +167,8 @@ class Step:
         books.state = "running"
         books.ended = None
         books.expires = self.options(books).expires or None
-        if books.reported == books.epoch:
-            books.epoch += 1
-            books.started = self.now
+        books.epoch += 1
+        books.started = self.now
 
     def end(self, books: Books, state: State) -> int:
         """Stop or expire a crawl: a change of its books only, whatever its backlog."""
@@ -195,7 +194,7 @@ class Step:
         """Write the books back; a crawl with nothing left to do is finished by that."""
         self.arrivals.save()
         for books in self._crawls.values():
-            if books.over:
+            if books.is_over(self.now):
                 self._finish(books)
             counts = json.dumps(books.reasons), json.dumps(books.statuses)
             self.db.execute(_SAVE, (*_changing(books), *counts, books.id))

@@ -61,12 +61,14 @@ class Intake:
 
     With *reopens* what is queued begins a new epoch of a crawl that has ended; without,
     a crawl that was stopped or expired drops what pages in flight still discover.
+    *spiderid* is the type of spider for offers that name none.
     """
 
-    def __init__(self, step: Step, books: Books, *, reopens: bool) -> None:
+    def __init__(self, step: Step, books: Books, *, reopens: bool, spiderid: str = "") -> None:
         self._step = step
         self._books = books
         self._reopens = reopens
+        self._spiderid = spiderid or books.spiderid
         options = step.options(books)
         limits = [options.domain_max_pages, step.config.page_limit]
         self._domain_limit = min((n for n in limits if n is not None), default=None)
@@ -75,6 +77,7 @@ class Intake:
         self._queues: dict[tuple[str, str], int] = {}
         self._requests: list[tuple[Any, ...]] = []
         self._seen: dict[int, int | str] = {}
+        self._refused: dict[int, str] = {}
         self._next = 0
 
     def seeds(self, offers: Sequence[Offer]) -> int:
@@ -92,7 +95,7 @@ class Intake:
         self._next = self._step.numbers(len(offers))
         for offer in offers:
             fingerprint = number_of(offer.fingerprint)
-            state = self._seen.get(fingerprint) or known.get(fingerprint)
+            state = self._seen_now(fingerprint) or known.get(fingerprint)
             reason = offer.rule or self._refusal(offer)
             if state is None:
                 self._accept(offer, reason)
@@ -111,15 +114,22 @@ class Intake:
 
     def again(self, failed: Sequence[Failed]) -> int:
         """Queue what has failed as if it had never been tried, while the limits allow."""
+        known = self._known([request.offer for request in failed])
         self._next = self._step.numbers(len(failed))
-        retried = []
+        handled = []
         for request in failed:
-            if not self._over_budget(request.home or request.offer.domain):
+            fingerprint = number_of(request.offer.fingerprint)
+            state = self._seen_now(fingerprint) or known.get(fingerprint)
+            # Queued again since, as a seed: what became of that counts.
+            is_last = state in {None, f"failed {request.reason}"}
+            if is_last and self._over_budget(request.home or request.offer.domain):
+                continue
+            handled.append((request.id,))
+            if is_last:
                 self._books.failed -= 1
                 self._books.give_reason(request.reason, -1)
                 self._queue(request.offer, request.home, request.chain)
-                retried.append((request.id,))
-        self._step.db.executemany("DELETE FROM failures WHERE id = ?", retried)
+        self._step.db.executemany("DELETE FROM failures WHERE id = ?", handled)
         return self._save()
 
     def _known(self, offers: Sequence[Offer]) -> dict[int, int | str]:
@@ -134,17 +144,17 @@ class Intake:
         self._books.drop(reason)
         # A full crawl must not grow by what it refuses.
         if reason != "queue_full":
-            self._seen[number_of(offer.fingerprint)] = f"dropped {reason}"
+            self._refused[number_of(offer.fingerprint)] = f"dropped {reason}"
 
     def _refusal(self, offer: Offer) -> str:
         books, maximum = self._books, self._step.config.max_queued
-        if books.closed and not self._reopens:
-            return books.state
         if self._options.maxdepth is not None and offer.depth > self._options.maxdepth:
             return "depth"
-        return self._over_budget(offer.domain) or (
-            "queue_full" if maximum and books.queued >= maximum else ""
-        )
+        if books.closed and not self._reopens:
+            return books.state
+        if maximum and books.queued + books.delayed >= maximum:
+            return "queue_full"
+        return self._over_budget(offer.domain)
 
     def _over_budget(self, domain: str) -> str:
         books, max_pages = self._books, self._options.max_pages
@@ -176,7 +186,7 @@ class Intake:
             step.reopen(books)
         number = self._next
         self._next += 1
-        spiderid = offer.spiderid or books.spiderid
+        spiderid = offer.spiderid or self._spiderid
         queue = self._queues.get((spiderid, offer.domain))
         if queue is None:
             queue = queue_of(step.db, spiderid, offer.domain)
@@ -198,9 +208,17 @@ class Intake:
         if charged in self._budget:
             self._budget[charged] += 1
 
+    def _seen_now(self, fingerprint: int) -> int | str | None:
+        return self._seen.get(fingerprint) or self._refused.get(fingerprint)
+
     def _save(self) -> int:
         db, seen = self._step.db, self._books.seen
         db.executemany(_QUEUE, self._requests)
+        # A refused seed leaves alone what became of the URL before.
+        db.executemany(
+            "INSERT OR IGNORE INTO seen VALUES (?, ?, ?)",
+            [(seen, fingerprint, state) for fingerprint, state in self._refused.items()],
+        )
         db.executemany(
             "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
             [(seen, fingerprint, state) for fingerprint, state in self._seen.items()],

@@ -82,12 +82,12 @@ def settle(step: Step, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
     """Links first: a crawl never looks finished between a page and what it discovered."""
     step.expire_due()
     held = [_take(step, worker, outcome) for outcome in outcomes]
-    links: dict[int, list[Offer]] = defaultdict(list)
+    links: dict[tuple[int, str], list[Offer]] = defaultdict(list)
     for request, outcome in zip(held, outcomes, strict=True):
         if request and outcome.links:
-            links[request.crawl] += outcome.links
-    for crawl, offers in links.items():
-        Intake(step, step.books(crawl), reopens=False).links(offers)
+            links[request.crawl, request.spiderid] += outcome.links
+    for (crawl, spiderid), offers in links.items():
+        Intake(step, step.books(crawl), reopens=False, spiderid=spiderid).links(offers)
     for request, outcome in zip(held, outcomes, strict=True):
         if request:
             _settle(step, request, outcome)
@@ -214,8 +214,9 @@ def _settle(step: Step, request: Request, outcome: Outcome) -> None:
 def _done(step: Step, books: Books, request: Request, outcome: Outcome) -> None:
     books.done += 1
     books.size += outcome.size
-    status = str(outcome.status)
-    books.statuses[status] = books.statuses.get(status, 0) + 1
+    if outcome.status:
+        status = str(outcome.status)
+        books.statuses[status] = books.statuses.get(status, 0) + 1
     step.db.execute(
         "UPDATE pages SET used = used + 1 WHERE crawl = ? AND domain = ?",
         (books.id, request.charged),
@@ -251,7 +252,6 @@ def _redirect(step: Step, books: Books, request: Request, outcome: Outcome) -> N
         request.chain = json.dumps(chain)
     request.fingerprint = fingerprint
     request.url, request.extras = blob_of(target.url), target.extras
-    request.priority, request.depth = target.priority, target.depth
     request.spiderid = target.spiderid or request.spiderid
     request.domain = target.domain
     request.home = home if home != target.domain else None
@@ -259,7 +259,7 @@ def _redirect(step: Step, books: Books, request: Request, outcome: Outcome) -> N
     step.db.execute(
         "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (books.seen, fingerprint, request.id)
     )
-    again(step, request, tail=True)
+    again(step, request)
 
 
 def _may_follow(step: Step, books: Books, request: Request, fingerprint: int) -> bool:
