@@ -54,17 +54,21 @@ local function take_back_lost()
   end
 end
 
+local function queue_again(record)
+  local q, priority, _, _, member = unpack(cmsgpack.unpack(record))
+  local r = parse(member)
+  local c = crawl_of(r.cno)
+  if not c or r.seq <= c.void then return end
+  add(c, 'delayed', -1)
+  add(c, 'queued', 1)
+  push(c, q, priority, member)
+end
+
 local function queue_what_is_due()
   local due = call('ZRANGEBYSCORE', delayed, '-inf', now, 'LIMIT', 0, limit + 16)
   for _, rid in ipairs(due) do
-    local q, priority, _, _, member = unpack(cmsgpack.unpack(call('HGET', fleet .. 'delayed', rid)))
-    local r = parse(member)
-    local c = crawl_of(r.cno)
-    if c and r.seq > c.void then
-      add(c, 'delayed', -1)
-      add(c, 'queued', 1)
-      push(c, q, priority, member)
-    end
+    local record = call('HGET', fleet .. 'delayed', rid)
+    if record then queue_again(record) end
   end
   if #due == 0 then return end
   call('ZREM', delayed, unpack(due))
@@ -169,6 +173,8 @@ end
 
 local function take(lane, domain)
   local member = call('LPOP', lane.key)
+  -- Somebody has deleted the list: that must not fail all leases from here on.
+  if not member then return call('ZREM', lane.queue, lane.name) and nil end
   local head = call('LINDEX', lane.key, 0)
   if head then
     call('ZADD', lane.queue, rank_of(lane.priority, seq_of(head)), lane.name)
@@ -185,6 +191,7 @@ end
 
 local function lend(lane, domain, start, throttle)
   local member, slack = take(lane, domain), -1
+  if not member then return 0 end
   if throttle then
     charge_hit(throttle, start)
     slack = slack_of(throttle)
@@ -195,6 +202,7 @@ local function lend(lane, domain, start, throttle)
   records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, now, member})
   leased[#leased + 1] = {member, domain, lane.priority,
     string.format('%.3f', start), string.format('%.3f', slack)}
+  return 1
 end
 
 -- Lend of one domain while it is the best one, then put it where it belongs.
@@ -215,8 +223,7 @@ local function visit(domain)
       if rank > rival or #leased >= limit or steps >= most_steps then
         return call('ZADD', ready, rank, domain)
       end
-      lend(lane, domain, start, throttle)
-      lent = lent + 1
+      lent = lent + lend(lane, domain, start, throttle)
     end
   end
 
