@@ -42,7 +42,9 @@ def read_jsonl(path: Path) -> Iterator[Saved]:
 def bodies(path: Path) -> list[bytes]:
     """Return the bodies of all pages in an archive of any kind."""
     if path.is_dir():
-        return [file.read_bytes() for file in path.rglob("*") if file.is_file()]
+        with (path / "index.jsonl").open(encoding="utf-8") as index:
+            names = {json.loads(line)["file"] for line in index}
+        return [(path / name).read_bytes() for name in names]
     if ".tar" in path.name:
         with tarfile.open(path) as archive:
             return [_content(archive, member) for member in archive if member.isfile()]

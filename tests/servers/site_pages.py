@@ -7,6 +7,7 @@ import zlib
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
 from tests.servers.site_graph import FORBIDDING, RECOVERING, base_of, hrefs
 
@@ -126,7 +127,7 @@ def reply_of(resource: Resource, earlier: int) -> Reply:
     trouble = _trouble(resource.kind, earlier)
     if trouble is not None:
         return trouble
-    number = zlib.crc32(resource.url.encode())
+    number = zlib.crc32(urlsplit(resource.url).path.encode())
     if resource.kind == "redirect":
         status = (301, 302, 303, 307, 308)[number % 5]
         return Reply(status, headers=(("Location", resource.target),))
