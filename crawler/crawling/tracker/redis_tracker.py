@@ -48,6 +48,8 @@ MOST_LEASES = 256
 STEP = 500
 #: Seconds for which the crawl stays open between two calls of one submission.
 SUBMIT_HOLD = 60.0
+#: How often Redis's clock is read at the start, where one slow answer would mislead.
+CLOCK_READINGS = 5
 #: Crawls whose options are kept at hand.
 MOST_CRAWLS = 1000
 
@@ -73,6 +75,12 @@ class RedisTracker(RedisViews):
         self._crawls: dict[int, Known] = {}
         #: (worker, token, when) of calls whose answer was lost on the way
         self._lost: list[tuple[str, str, float]] = []
+
+    async def open(self) -> None:
+        await super().open()
+        for _ in range(CLOCK_READINGS):
+            seconds, micros = await self._ask("TIME")
+            self._clock.observe(int(seconds) + int(micros) / 1e6)
 
     async def close(self) -> None:
         await self._wake.close()

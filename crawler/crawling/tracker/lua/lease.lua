@@ -103,6 +103,7 @@ local function pull_active()
     end
   end
   if #news > 0 then call('HSET', meta, 'cursor:' .. view, news[#news]) end
+  more = #news == 2 * most
 end
 
 local function rouse_rested()

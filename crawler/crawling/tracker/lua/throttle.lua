@@ -49,6 +49,7 @@ end
 
 local function charge_hit(t, start)
   t.last, t.changed = start, true
+  if t.moderated then return end
   local log, at = t.log, start
   if t.hits > SLOTS then
     local slot = t.window / SLOTS
