@@ -285,3 +285,41 @@ async def test_a_deferred_domain_is_not_leased_before(tracker: Tracker) -> None:
     assert other.domain == "b.example"
     leased, granted = await leased_at(tracker)
     assert (leased.domain, granted - begun >= 0.3) == ("a.example", True)
+
+
+async def test_a_url_whose_target_was_given_up_is_queued_when_it_is_met_again(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, offer("from"))
+    [page] = await lease(tracker)
+    await settle(tracker, page, "redirect", next=offer("to"))
+    await tracker.stop(CRAWL)
+    await submit(tracker, offer("new"))
+    [new] = await lease(tracker)
+
+    await settle(tracker, new, links=[offer("from")])
+
+    status = await books(tracker)
+    assert (status.accepted, status.queued, status.dropped) == (2, 1, 0)
+    [page] = await lease(tracker)
+    assert await settle(tracker, page, "redirect", next=offer("to"))
+    [target] = await lease(tracker)
+    assert await settle(tracker, target)
+    assert await state_of(tracker, offer("from")) == "done"
+
+
+async def test_a_drop_is_taken_back_once_by_whichever_url_is_met_first(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, offer("from"))
+    [page] = await lease(tracker)
+    await settle(tracker, page, "redirect", next=offer("to"))
+    await tracker.stop(CRAWL)
+    await submit(tracker, offer("new"))
+    [new] = await lease(tracker)
+
+    await settle(tracker, new, links=[offer("to"), offer("from"), offer("to")])
+
+    status = await books(tracker)
+    assert (status.accepted, status.queued, status.dropped) == (2, 1, 0)
+    assert status.duplicates == 2

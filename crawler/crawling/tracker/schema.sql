@@ -91,8 +91,7 @@ CREATE INDEX lanes_best ON lanes (queue, parked, head);
 CREATE INDEX lanes_run ON lanes (run, parked);
 
 -- What is outstanding: leased (has a worker), delayed (is due later) or queued.
--- `home` is the domain whose page budget was charged, if not the queue's; `chain` the
--- fingerprints of the URLs that redirected here, as a JSON list.
+-- `home` is the domain whose page budget was charged, if not the queue's.
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY,
     crawl INTEGER NOT NULL,
@@ -108,7 +107,6 @@ CREATE TABLE requests (
     attempts INTEGER NOT NULL DEFAULT 0,
     deaths INTEGER NOT NULL DEFAULT 0,
     home TEXT,
-    chain TEXT,
     due REAL,
     worker TEXT,
     token TEXT
@@ -119,7 +117,7 @@ CREATE INDEX requests_delayed ON requests (due) WHERE due IS NOT NULL;
 CREATE INDEX requests_leased ON requests (worker) WHERE worker IS NOT NULL;
 
 -- The dupefilter.  `state` is a request's id while it is outstanding, else "done",
--- "failed REASON" or "dropped REASON".
+-- "failed REASON" or "dropped REASON"; or "redirect FINGERPRINT", where it goes on.
 CREATE TABLE seen (
     crawl INTEGER NOT NULL,
     fingerprint INTEGER NOT NULL,
@@ -150,7 +148,6 @@ CREATE TABLE failures (
     url BLOB NOT NULL,
     extras BLOB NOT NULL,
     home TEXT,
-    chain TEXT,
     attempts INTEGER NOT NULL,
     reason TEXT NOT NULL,
     detail BLOB NOT NULL

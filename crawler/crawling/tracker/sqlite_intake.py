@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _QUEUE = """
 INSERT INTO requests
-    (id, crawl, run, queue, priority, rank, fingerprint, depth, since, url, extras, home, chain)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (id, crawl, run, queue, priority, rank, fingerprint, depth, since, url, extras, home)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _KNOWN = """
 SELECT fingerprint, state FROM json_each(?1) CROSS JOIN seen
@@ -53,7 +53,6 @@ class Failed(NamedTuple):
     offer: Offer
     reason: str
     home: str | None
-    chain: list[int]
 
 
 class Intake:
@@ -99,10 +98,9 @@ class Intake:
             reason = offer.rule or self._refusal(offer)
             if state is None:
                 self._accept(offer, reason)
-            elif reason or not (passed := self._passed(state)):
+            elif reason or not self._revive(fingerprint, known):
                 self._books.duplicates += 1
             else:
-                self._books.drop(passed, -1)
                 self._queue(offer)
         return self._save()
 
@@ -128,7 +126,7 @@ class Intake:
             if is_last:
                 self._books.failed -= 1
                 self._books.give_reason(request.reason, -1)
-                self._queue(request.offer, request.home, request.chain)
+                self._queue(request.offer, request.home)
         self._step.db.executemany("DELETE FROM failures WHERE id = ?", handled)
         return self._save()
 
@@ -173,14 +171,25 @@ class Intake:
             self._budget[domain] = row[0] if row else 0
         return self._budget[domain]
 
-    def _passed(self, state: int | str) -> str:
-        """Return the passing reason by which a URL that was seen is dropped now, or ""."""
-        if isinstance(state, str):
-            kind, _, reason = state.partition(" ")
-            return reason if kind == "dropped" and reason in PASSING_REASONS else ""
-        return given_up(self._step, self._books, state) or ""
+    def _revive(self, fingerprint: int, known: dict[int, int | str]) -> bool:
+        """Take back that a URL was dropped, if the reason has passed.
 
-    def _queue(self, offer: Offer, home: str | None = None, chain: Sequence[int] = ()) -> None:
+        Where it redirected to, it is the target that was dropped: of the two only what
+        is queued now stays seen, or the drop could be taken back twice.
+        """
+        last, state = followed(self._step, self._books, fingerprint)
+        reason = passing_reason(self._step, self._books, self._seen_now(last) or state)
+        if not reason:
+            return False
+        self._books.drop(reason, -1)
+        if last != fingerprint:
+            known.pop(last, None)
+            self._step.db.execute(
+                "DELETE FROM seen WHERE crawl = ? AND fingerprint = ?", (self._books.seen, last)
+            )
+        return True
+
+    def _queue(self, offer: Offer, home: str | None = None) -> None:
         step, books = self._step, self._books
         if books.state in {"finished", "stopped", "expired"}:
             step.reopen(books)
@@ -197,10 +206,10 @@ class Intake:
             (
                 *(number, books.id, books.run, queue, offer.priority, place, fingerprint),
                 *(offer.depth, step.now, blob_of(offer.url), offer.extras),
-                *(home, json.dumps(chain) if chain else None),
+                home,
             )
         )
-        self._seen.update(dict.fromkeys([*chain, fingerprint], number))
+        self._seen[fingerprint] = number
         books.queued += 1
         step.arrivals.enter(Lane(queue, books.run, offer.priority), books.id, place)
         charged = home or offer.domain
@@ -226,13 +235,34 @@ class Intake:
         return len(self._requests)
 
 
-def given_up(step: Step, books: Books, request: int) -> str | None:
-    """Return the reason by which a request was given up with its run, if it was."""
+def followed(step: Step, books: Books, fingerprint: int) -> tuple[int, int | str | None]:
+    """Return where the redirects of a URL have led, and what became of that."""
+    while True:
+        row = step.db.execute(
+            "SELECT state FROM seen WHERE crawl = ? AND fingerprint = ?",
+            (books.seen, fingerprint),
+        ).fetchone()
+        state = row[0] if row else None
+        if not isinstance(state, str) or not state.startswith("redirect "):
+            return fingerprint, state
+        fingerprint = int(state.removeprefix("redirect "))
+
+
+def passing_reason(step: Step, books: Books, state: int | str | None) -> str:
+    """Return the passing reason by which a URL that was seen is dropped now, or ""."""
+    if isinstance(state, int):
+        return given_up(step, books, state)
+    kind, _, reason = (state or "").partition(" ")
+    return reason if kind == "dropped" and reason in PASSING_REASONS else ""
+
+
+def given_up(step: Step, books: Books, request: int) -> str:
+    """Return the reason by which a request was given up with its run, or ""."""
     if request > books.void:
-        return None
+        return ""
     row = step.db.execute(
         "SELECT ended FROM requests JOIN runs ON runs.id = run "
         "WHERE requests.id = ? AND worker IS NULL",
         (request,),
     ).fetchone()
-    return row[0] if row else None
+    return (row and row[0]) or ""

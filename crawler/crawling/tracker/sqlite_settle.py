@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from crawling.tracker.sqlite_intake import Intake, blob_of, given_up, number_of
+from crawling.tracker.sqlite_intake import (
+    Intake,
+    blob_of,
+    followed,
+    number_of,
+    passing_reason,
+)
 from crawling.tracker.sqlite_queues import Lane, open_again, queue_of, rank
-from crawling.tracker.tracker import PASSING_REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +29,7 @@ RETRY_PENALTY = 10
 
 _REQUEST = """
 SELECT requests.id, crawl, run, queue, priority, rank, fingerprint, depth, url, extras,
-       attempts, deaths, home, chain, due, spiderid, domain
+       attempts, deaths, home, due, spiderid, domain
 FROM requests JOIN queues ON queues.id = queue
 """
 _LEASED = _REQUEST + "WHERE requests.id = ? AND worker = ? AND token = ?"
@@ -34,15 +38,15 @@ _DUE = _REQUEST + "WHERE due <= ? ORDER BY due LIMIT ?"
 _AGAIN = """
 UPDATE requests SET run = :run, queue = :queue, priority = :priority, rank = :rank,
     fingerprint = :fingerprint, depth = :depth, since = :now, url = :url, extras = :extras,
-    attempts = :attempts, deaths = :deaths, home = :home, chain = :chain, due = :due,
+    attempts = :attempts, deaths = :deaths, home = :home, due = :due,
     worker = NULL, token = NULL
 WHERE id = :id
 """
 _FAILURE = """
 INSERT INTO failures (crawl, spiderid, domain, fingerprint, priority, depth, url, extras,
-    home, chain, attempts, reason, detail)
+    home, attempts, reason, detail)
 VALUES (:crawl, :spiderid, :domain, :fingerprint, :priority, :depth, :url, :extras,
-    :home, :chain, :attempts, :reason, :detail)
+    :home, :attempts, :reason, :detail)
 """
 
 
@@ -63,15 +67,9 @@ class Request:
     attempts: int
     deaths: int
     home: str | None
-    chain: str | None
     due: float | None
     spiderid: str
     domain: str
-
-    @property
-    def fingerprints(self) -> list[int]:
-        """Its URL's, after those of the URLs that redirected to it."""
-        return [*json.loads(self.chain or "[]"), self.fingerprint]
 
     @property
     def charged(self) -> str:
@@ -124,7 +122,7 @@ def queue_due(step: Step, limit: int) -> int:
         request = Request(*row)
         books = step.books(request.crawl)
         if request.run != books.run:
-            discard(step, request.id, books.seen, request.fingerprints)
+            discard(step, request.id, books.seen, request.fingerprint)
             continue
         books.delayed -= 1
         _give_back(step, request, "waiting")
@@ -132,14 +130,14 @@ def queue_due(step: Step, limit: int) -> int:
     return len(rows)
 
 
-def discard(step: Step, request: int, seen: int, fingerprints: list[int]) -> None:
+def discard(step: Step, request: int, seen: int, fingerprint: int) -> None:
     """Delete a request that was given up with its run, and say so in the dupefilter."""
     reason = step.db.execute(
         "SELECT ended FROM requests JOIN runs ON runs.id = run WHERE requests.id = ?",
         (request,),
     ).fetchone()[0]
     step.db.execute("DELETE FROM requests WHERE id = ?", (request,))
-    _mark(step, seen, request, fingerprints, f"dropped {reason}")
+    _mark(step, seen, request, fingerprint, f"dropped {reason}")
 
 
 def unlease(step: Step, request: Request) -> None:
@@ -243,37 +241,24 @@ def _redirect(step: Step, books: Books, request: Request, outcome: Outcome) -> N
     target = outcome.next
     assert target is not None, "a redirect says where to"
     fingerprint = number_of(target.fingerprint)
-    if not _may_follow(step, books, request, fingerprint):
+    _, state = followed(step, books, fingerprint)
+    is_own = state is None or state == request.id
+    if not is_own and not passing_reason(step, books, state):
         drop(step, request, "duplicate")
         return
-    home = request.charged
     if fingerprint != request.fingerprint:
-        chain = [known for known in request.fingerprints if known != fingerprint]
-        request.chain = json.dumps(chain)
-    request.fingerprint = fingerprint
+        _mark(step, books.seen, request.id, request.fingerprint, f"redirect {fingerprint}")
+        step.db.execute(
+            "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+            (books.seen, fingerprint, request.id),
+        )
+    home = request.charged
+    request.home = home if home != target.domain else None
+    request.fingerprint, request.domain = fingerprint, target.domain
     request.url, request.extras = blob_of(target.url), target.extras
     request.spiderid = target.spiderid or request.spiderid
-    request.domain = target.domain
-    request.home = home if home != target.domain else None
     request.queue = queue_of(step.db, request.spiderid, target.domain)
-    step.db.execute(
-        "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)", (books.seen, fingerprint, request.id)
-    )
     again(step, request)
-
-
-def _may_follow(step: Step, books: Books, request: Request, fingerprint: int) -> bool:
-    if fingerprint in request.fingerprints:
-        return True
-    row = step.db.execute(
-        "SELECT state FROM seen WHERE crawl = ? AND fingerprint = ?", (books.seen, fingerprint)
-    ).fetchone()
-    if row is None or row[0] == request.id:
-        return True
-    if isinstance(row[0], int):
-        return given_up(step, books, row[0]) is not None
-    kind, _, reason = row[0].partition(" ")
-    return kind == "dropped" and reason in PASSING_REASONS
 
 
 def push_back(step: Step, domain: str, retry_after: float) -> None:
@@ -311,14 +296,14 @@ def _jittered(delay: float, maximum: float) -> float:
 def _end(step: Step, request: Request, state: str) -> None:
     books = step.books(request.crawl)
     step.db.execute("DELETE FROM requests WHERE id = ?", (request.id,))
-    _mark(step, books.seen, request.id, request.fingerprints, state)
+    _mark(step, books.seen, request.id, request.fingerprint, state)
 
 
-def _mark(step: Step, seen: int, request: int, fingerprints: list[int], state: str) -> None:
+def _mark(step: Step, seen: int, request: int, fingerprint: int, state: str) -> None:
     # A later seed of the same URL has taken the entry over: it is the one that counts.
-    step.db.executemany(
+    step.db.execute(
         "UPDATE seen SET state = ? WHERE crawl = ? AND fingerprint = ? AND state = ?",
-        [(state, seen, fingerprint, request) for fingerprint in fingerprints],
+        (state, seen, fingerprint, request),
     )
 
 

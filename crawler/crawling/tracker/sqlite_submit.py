@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from crawling.tracker.sqlite_intake import Failed, Intake, text_of
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 RETRY_STEP = 1_000
 
 _FAILURES = """
-SELECT id, reason, home, chain, fingerprint, url, domain, priority, depth, extras, spiderid,
+SELECT id, reason, home, fingerprint, url, domain, priority, depth, extras, spiderid,
        attempts
 FROM failures WHERE crawl = ?1 AND (?2 = '' OR reason = ?2) AND id > ?3 ORDER BY id LIMIT ?4
 """
@@ -63,7 +62,7 @@ def retry(step: Step, crawl: CrawlId, reason: str, after: int) -> tuple[int, int
 
 
 def _failed(row: tuple[Any, ...]) -> Failed:
-    number, reason, home, chain, fingerprint, *offer, attempts = row
+    number, reason, home, fingerprint, *offer, attempts = row
     url, domain, priority, depth, extras, spiderid = offer
     priority += RETRY_PENALTY * attempts
     fingerprint = fingerprint.to_bytes(8, "big", signed=True)
@@ -72,7 +71,6 @@ def _failed(row: tuple[Any, ...]) -> Failed:
         Offer(text_of(url), domain, fingerprint, priority, depth, extras, spiderid=spiderid),
         reason,
         home,
-        json.loads(chain or "[]"),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from crawling.tracker.sqlite_books import OUTBOX_LENGTH
@@ -18,7 +17,7 @@ SWEEP_STEP = 1_000
 SOURCES_KEPT = 100_000
 
 _GARBAGE = """
-SELECT requests.id, crawls.seen, fingerprint, chain
+SELECT requests.id, crawls.seen, fingerprint
 FROM requests JOIN crawls ON crawls.id = requests.crawl
 WHERE queue = ? AND requests.run = ? AND priority = ? AND due IS NULL AND worker IS NULL
 LIMIT ?
@@ -75,8 +74,8 @@ def _sweep_run(step: Step) -> bool:
 
 def _sweep_lane(step: Step, lane: tuple[int, int, int], limit: int) -> int:
     rows = step.db.execute(_GARBAGE, (*lane, limit)).fetchall()
-    for request, seen, fingerprint, chain in rows:
-        discard(step, request, seen, [*json.loads(chain or "[]"), fingerprint])
+    for request, seen, fingerprint in rows:
+        discard(step, request, seen, fingerprint)
     if len(rows) < limit:
         step.db.execute("DELETE FROM lanes WHERE queue = ? AND run = ? AND priority = ?", lane)
         refresh(step.db, [lane[0]])

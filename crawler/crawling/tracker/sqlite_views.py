@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from crawling.tracker.sqlite_intake import given_up, number_of, text_of
+from crawling.tracker.sqlite_intake import followed, given_up, number_of, text_of
 from crawling.tracker.sqlite_queues import NEVER, view_of
 from crawling.tracker.tracker import (
     CrawlId,
@@ -92,16 +92,13 @@ def trace(step: Step, crawl: CrawlId, fingerprint: bytes) -> Trace:
     books = step.find(crawl)
     if books is None:
         return Trace("unseen")
-    row = step.db.execute(
-        "SELECT state FROM seen WHERE crawl = ? AND fingerprint = ?",
-        (books.seen, number_of(fingerprint)),
-    ).fetchone()
-    if row is None:
+    _, state = followed(step, books, number_of(fingerprint))
+    if state is None:
         return Trace("unseen")
-    if isinstance(row[0], str):
-        state, _, reason = row[0].partition(" ")
-        return Trace(_ENDED[state], reason or None)
-    return _outstanding(step, books, row[0])
+    if isinstance(state, int):
+        return _outstanding(step, books, state)
+    kind, _, reason = state.partition(" ")
+    return Trace(_ENDED[kind], reason or None)
 
 
 _ENDED: dict[str, Any] = {state: state for state in ("done", "failed", "dropped")}
