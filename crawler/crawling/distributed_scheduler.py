@@ -31,7 +31,7 @@ from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
 from crawling.request_record import request_of
 from crawling.service.config import read, tracker_config, tracker_url
-from crawling.signals import output_down, output_up
+from crawling.signals import output_down, output_up, stopping
 from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
@@ -290,6 +290,7 @@ class DistributedScheduler:
 
     def _stop_leasing(self) -> None:
         self._closing = True
+        self._crawler.signals.send_catch_log(stopping)
         for held in self._buffer.clear():
             self._release(held, "the worker stops")
 

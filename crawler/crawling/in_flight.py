@@ -258,6 +258,10 @@ def _verdict(held: HeldLease) -> Verdict:
     failure = held.result
     if isinstance(failure, Failure) and isinstance(failure.value, Released):
         return classify(failure)
+    # A pipeline held the page for an output that is down, until the worker stopped.
+    for error in held.lost_items:
+        if isinstance(error, Released):
+            return classify(error)
     if held.lost_items:
         return Verdict("failed", "output_error", describe(held.lost_items[0]))
     if isinstance(failure, Failure):

@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawling.exceptions import ConfigError
@@ -106,6 +106,8 @@ def test_a_harmless_name_stays_as_it_is(name: str) -> None:
     assert safe_name(once) == once
 
 
+# No deadline: the first domain loads the list of public suffixes.
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(max_size=40))
 def test_whatever_the_url_its_name_is_harmless(host: str, path: str, query: str) -> None:
     page = make_page(url=f"http://{host}/{path}?{query}", requestid=query)

@@ -1,0 +1,118 @@
+"""A crawl whose output is away for a while loses nothing, whether it waits or is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.saved import from_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from redis import Redis
+
+#: A tree of links: page n leads to 2n+1 and 2n+2.
+PAGES = 40
+LIMIT = 60.0
+
+
+class Tree(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        number = int(self.path.strip("/") or 0)
+        links = (child for child in (2 * number + 1, 2 * number + 2) if child < PAGES)
+        body = "".join(f'<a href="/{child}">{child}</a>' for child in links).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Leave standard error to pytest."""
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tree) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@contextmanager
+def full(redis: Redis) -> Iterator[None]:
+    """Let *redis* refuse what it is to keep."""
+    redis.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def start_crawl(site: str, folder: Path, redis_url: str) -> subprocess.Popen[str]:
+    tracker = ["--tracker", f"sqlite:///{folder}/crawl.db", "--crawlid", "c"]
+    polite_enough = ["--hits", "0", "--allow-private", "--ignore-robots", "--depth", "9"]
+    command = [sys.executable, "-m", "crawling.cli", "crawl", site, "--json"]
+    return subprocess.Popen(
+        [*command, *tracker, *polite_enough, "--save", redis_url],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until_refused(redis: Redis) -> None:
+    """Return when a page was refused: from then on pages are held."""
+    deadline = time.monotonic() + LIMIT
+    while not redis.info("errorstats").get("errorstat_OOM"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_crawl_waits_for_an_output_that_is_away(
+    site: str, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    redis.config_resetstat()
+    with full(redis):
+        crawl = start_crawl(site, tmp_path, redis_url)
+        until_refused(redis)
+        assert redis.dbsize() == 0
+
+    told = json.loads(crawl.communicate(timeout=LIMIT)[0])
+
+    assert crawl.returncode == 0
+    assert (told["accepted"], told["done"], told["failed"]) == (PAGES, PAGES, 0)
+    assert len(from_redis(redis)) == PAGES
+
+
+def test_a_crawl_that_is_stopped_while_its_output_is_away_goes_on_later(
+    site: str, redis: Redis, redis_url: str, tmp_path: Path
+) -> None:
+    redis.config_resetstat()
+    with full(redis):
+        crawl = start_crawl(site, tmp_path, redis_url)
+        until_refused(redis)
+        crawl.send_signal(signal.SIGINT)
+        crawl.communicate(timeout=LIMIT)
+    assert crawl.returncode == 130
+    assert redis.dbsize() == 0
+
+    crawl = start_crawl(site, tmp_path, redis_url)
+    told = json.loads(crawl.communicate(timeout=LIMIT)[0])
+
+    assert crawl.returncode == 0
+    assert (told["accepted"], told["done"], told["failed"]) == (PAGES, PAGES, 0)
+    assert len(from_redis(redis)) == PAGES
