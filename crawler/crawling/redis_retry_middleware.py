@@ -95,7 +95,6 @@ class RedisRetryMiddleware(RetryMiddleware):
         self.crawler = crawler
         self.retry_http_codes = set(read(crawler.settings, "RETRY_HTTP_CODES"))
         self._retries = Retries.from_crawler(crawler)
-        self._longest = read(crawler.settings, "DEFER_MAX")
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> RedisRetryMiddleware:
@@ -108,7 +107,7 @@ class RedisRetryMiddleware(RetryMiddleware):
             return super().process_response(request, response)
         if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
             return response
-        return self._retries.again(request, status_trouble(response, longest=self._longest))
+        return self._retries.again(request, status_trouble(response))
 
     def process_exception(  # type: ignore[override]  # as above
         self, request: Request, exception: Exception
@@ -134,14 +133,14 @@ def is_leased(request: Request) -> bool:
     return held is not None and held.request is request
 
 
-def status_trouble(response: Response, *, longest: float) -> Trouble:
-    """Return what a status of RETRY_HTTP_CODES means; the domain rests *longest* at most."""
+def status_trouble(response: Response) -> Trouble:
+    """Return what a status of RETRY_HTTP_CODES means."""
     busy = response.status in BUSY_STATUSES
     return Trouble(
         f"http_{response.status}",
         response_status_message(response.status),
         busy=busy,
-        retry_after=min(retry_after(response), longest) if busy else 0.0,
+        retry_after=retry_after(response) if busy else 0.0,
         response=response,
     )
 

@@ -63,7 +63,6 @@ class RobotsMiddleware:
         self._crawler = crawler
         self._stats = crawler.stats
         self._retries = Retries.from_crawler(crawler)
-        self._longest: float = read(settings, "DEFER_MAX")
         self._agent: str = read(settings, "USER_AGENT")
         self._robots_agent: str | None = settings["ROBOTSTXT_USER_AGENT"]
         self._parser: Any = load_object(settings["ROBOTSTXT_PARSER"])
@@ -132,7 +131,7 @@ class RobotsMiddleware:
         self._stats.inc_value("robotstxt/response_count")
         self._stats.inc_value(f"robotstxt/response_status_count/{response.status}")
         if response.status >= 500:
-            trouble = status_trouble(response, longest=self._longest)
+            trouble = status_trouble(response)
             return _unreachable(trouble.detail, trouble.retry_after)
         if not 200 <= response.status < 300:
             return Rules()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy import Request, signals
 
+from crawling.redis_retry_middleware import GaveUp
 from crawling.spiders.link_spider import LinkSpider
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
+    from twisted.python.failure import Failure
     from typing_extensions import Self
 
 
@@ -32,6 +34,10 @@ class WatchedSpider(LinkSpider):
     def watch(self) -> None:
         assert self.crawler.stats is not None
         WatchedSpider.stats = self.crawler.stats.get_stats()
+
+    def _show(self, name: str, value: str) -> None:
+        assert self.crawler.stats is not None
+        self.crawler.stats.set_value(name, value)
 
 
 class CookieSpider(WatchedSpider):
@@ -58,6 +64,23 @@ class InlineSpider(WatchedSpider):
             await self.crawler.engine.download_async(request)
 
 
+class FailureSpider(WatchedSpider):
+    """Shows why /bad was given up, and which status /once had that is not to be retried."""
+
+    def parse(self, response: Response) -> Any:
+        yield Request(response.urljoin("/bad"), errback=self.note)
+        yield Request(
+            response.urljoin("/once"), meta={"dont_retry": True}, callback=self.parse_once
+        )
+
+    def parse_once(self, response: Response) -> None:
+        self._show("once", str(response.status))
+
+    def note(self, failure: Failure) -> None:
+        assert isinstance(failure.value, GaveUp)
+        self._show("gave up", f"{failure.value.reason} {failure.value.response}")
+
+
 class MetaSpider(WatchedSpider):
     """Shows in the statistics what meta the page got, and its child before it is queued."""
 
@@ -67,16 +90,12 @@ class MetaSpider(WatchedSpider):
 
     def note(self, request: Request) -> None:
         if request.url.endswith("/child") and "child" not in self.stats:
-            self._show("child", request.meta)
+            self._show("child", json.dumps(request.meta))
 
     def parse(self, response: Response) -> Any:
         if not response.url.endswith("/child"):
-            self._show("page", response.meta)
+            self._show("page", json.dumps(response.meta))
             yield Request(response.urljoin("/child"), callback=self.parse)
-
-    def _show(self, name: str, meta: Mapping[str, Any]) -> None:
-        assert self.crawler.stats is not None
-        self.crawler.stats.set_value(name, json.dumps(meta))
 
 
 class CancelRobots:

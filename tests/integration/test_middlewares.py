@@ -156,11 +156,32 @@ def test_statuses_are_counted_in_redis_where_the_tracker_is(
     assert redis.hvals(f"{prefix}:200:900") == [b"1"]
 
 
+def test_errbacks_see_why_a_request_was_given_up(site: SmallSite) -> None:
+    site.answers["/"] = PAGE
+    site.answers["/bad"] = site.answers["/once"] = Answer(503)
+
+    crawled = crawl([site.url("/")], spider="FailureSpider", **LOCAL, RETRY_TIMES=1)
+
+    assert crawled.stats["gave up"] == f"http_503 <503 {site.url('/bad')}>"
+    assert site.paths().count("/bad") == 2
+
+
+def test_a_request_that_is_not_to_be_retried_is_not(site: SmallSite) -> None:
+    site.answers["/"] = PAGE
+    site.answers["/bad"] = PAGE
+    site.answers["/once"] = Answer(503)
+
+    crawled = crawl([site.url("/")], spider="FailureSpider", **LOCAL)
+
+    assert crawled.stats["once"] == "503"
+    assert site.paths().count("/once") == 1
+
+
 def test_what_is_no_lease_is_tried_again_at_once(site: SmallSite) -> None:
     site.answers["/"] = PAGE
-    site.answers["/inline"] = [Answer(503), Answer(503), PAGE]
+    site.answers["/inline"] = Answer(503)
 
-    crawled = crawl([site.url("/")], spider="InlineSpider", **LOCAL)
+    crawled = crawl([site.url("/")], spider="InlineSpider", **LOCAL, RETRY_TIMES=2)
 
     assert site.paths().count("/inline") == 3
     assert (crawled.done, crawled.failed) == (1, {})
@@ -265,6 +286,7 @@ def test_a_robots_txt_that_cannot_be_read_puts_its_host_off_until_it_can(
 
     assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
     assert site.paths() == ["/robots.txt"] * 3 + ["/"]
+    assert int(crawled.stats["retry/reason_count/robots_unreachable"]) >= 2
 
 
 def test_a_host_whose_robots_txt_stays_unreachable_fails_for_that_reason(
@@ -327,15 +349,21 @@ def redirected(site: SmallSite, *, times: int) -> None:
 
 
 def test_of_a_robots_txt_the_first_500_kib_are_read(site: SmallSite) -> None:
-    filler = b"# " + b"x" * 1000 + b"\n"
-    body = ROBOTS.body + filler * 2000 + b"Disallow: /late\n"
-    site.answers["/robots.txt"] = Answer(body=body)
+    filler = (b"# " + b"x" * 1021 + b"\n") * 500
+    site.answers["/robots.txt"] = Answer(body=ROBOTS.body + filler + b"Disallow: /late\n")
 
-    crawled = crawl(
-        [site.url("/secret"), site.url("/late")], **LOCAL, DOWNLOAD_MAXSIZE=1_000_000
-    )
+    crawled = crawl([site.url("/secret"), site.url("/late")], **LOCAL, DOWNLOAD_MAXSIZE=100_000)
 
     assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
+
+
+def test_of_a_huge_robots_txt_no_more_is_downloaded(site: SmallSite) -> None:
+    site.answers["/robots.txt"] = Answer(body=ROBOTS.body + b"#" * 20_000_000)
+
+    crawled = crawl([site.url("/secret"), site.url("/open")], **LOCAL)
+
+    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
+    assert site.cut == ["/robots.txt"]
 
 
 def test_a_private_address_is_dropped_and_never_asked(site: SmallSite) -> None:

@@ -35,6 +35,8 @@ class SmallSite:
         default_factory=dict
     )
     asked: list[Asked] = field(default_factory=list)
+    #: Paths whose answers the client did not let end.
+    cut: list[str] = field(default_factory=list)
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -79,10 +81,14 @@ def _handler(site: SmallSite) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
+            try:
+                self.wfile.write(answer.body)
+            except ConnectionError:
+                site.cut.append(self.path)
+                self.close_connection = True
 
         def handle(self) -> None:
-            # A client that had enough says so by hanging up.
+            # A client that has enough may hang up.
             with suppress(ConnectionError):
                 super().handle()
 
