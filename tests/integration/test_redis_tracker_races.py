@@ -115,7 +115,7 @@ class Worker:
             worker = f"{self.name}-{self.lives}"
             leases, _ = await self.tracker.lease(worker, self.random.randint(1, 20), "link")
             outcomes = [self.outcome(lease) for lease in leases]
-            if self.random.random() < 0.05:
+            if outcomes and self.random.random() < 0.05:
                 self.lives += 1
                 await self.come_back_late(worker, outcomes)
                 continue
