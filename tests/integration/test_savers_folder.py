@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from crawling.messages.page import Page
+    from crawling.savers.saver import Saver
 
 
 async def save(
@@ -146,12 +147,22 @@ async def test_a_function_that_fails_for_one_page_does_not_fail_the_others(
     assert set(bodies(tmp_path)) == {pages[0].requestid, pages[2].requestid}
 
 
-async def test_two_savers_of_one_folder_keep_their_pages_and_lines_apart(
+async def test_several_savers_of_one_folder_keep_their_pages_and_lines_apart(
     tmp_path: Path,
 ) -> None:
-    pages = [make_page(n, url=f"http://example.com/{n // 2}") for n in range(200)]
+    pages = [make_page(n, url=f"http://example.com/{n // 4}") for n in range(240)]
+    savers = [make_saver(f"{tmp_path}/") for _ in range(4)]
+    for saver in savers:
+        await saver.open()
 
-    await asyncio.gather(save(tmp_path, pages[::2]), save(tmp_path, pages[1::2]))
+    async def save_one_by_one(saver: Saver, own: Iterable[Page]) -> None:
+        for page in own:
+            await saver.save(page)
+        await saver.close()
+
+    await asyncio.gather(
+        *(save_one_by_one(saver, pages[first::4]) for first, saver in enumerate(savers))
+    )
 
     assert bodies(tmp_path) == {page.requestid: page.body for page in pages}
 

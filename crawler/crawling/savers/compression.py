@@ -14,12 +14,16 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from crawling.savers.grouping import GROUP_BYTES
 from crawling.savers.growing_file import refuse_damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CHUNK = 65536
+#: Bytes at the end of a file whose members are decompressed, not only hopped over: a power
+#: failure can leave blocks of the last group unwritten.
+_READ_IN_FULL = 2 * GROUP_BYTES
 #: magic, deflate, FEXTRA; time, flags and system unset; 12 bytes extra: "SF", 8 bytes
 _HEADER = struct.Struct("<4sIBBH2sHQ")
 _MAGIC = b"\x1f\x8b\x08\x04"
@@ -70,8 +74,7 @@ def last_member(file: BinaryIO, codec: Codec) -> Member:
     last = Member(0, 0)
     while last.end < size:
         end = _declared_end(file, last.end)
-        # The last one is read in full: a power failure can leave its blocks unwritten.
-        if end is None or end >= size:
+        if end is None or end > size - _READ_IN_FULL:
             end = _decompressed_end(file, last.end, codec)
         if end is None:
             break
