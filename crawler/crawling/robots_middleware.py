@@ -67,6 +67,8 @@ class RobotsMiddleware:
         self._robots_agent: str | None = settings["ROBOTSTXT_USER_AGENT"]
         self._parser: Any = load_object(settings["ROBOTSTXT_PARSER"])
         self._fetching: dict[str, asyncio.Task[Rules | Trouble]] = {}
+        #: Bytes of each fetch under way.
+        self._received: dict[object, int] = {}
         self._known: ExpiringCache[Rules] = ExpiringCache(
             read(settings, "ROBOTSTXT_CACHE_SIZE"), read(settings, "ROBOTSTXT_CACHE_TTL")
         )
@@ -139,22 +141,25 @@ class RobotsMiddleware:
         return Rules(build_from_crawler(self._parser, self._crawler, body))
 
     async def _download(self, request: Request) -> Response:
-        received = 0
-
-        def stop_when_large(data: bytes, request: Request) -> None:
-            nonlocal received
-            if request.meta.get("robots_fetch") is mark:
-                received += len(data)
-                if received > MAX_SIZE:
-                    raise StopDownload(fail=False)
-
-        mark = request.meta["robots_fetch"]
+        mark, connections = request.meta["robots_fetch"], self._crawler.signals
         assert self._crawler.engine is not None
-        self._crawler.signals.connect(stop_when_large, signals.bytes_received, weak=False)
+        # Not always connected: Scrapy would call it for each piece of each page.
+        if not self._received:
+            connections.connect(self._stop_when_large, signals.bytes_received)
+        self._received[mark] = 0
         try:
             return await self._crawler.engine.download_async(request)
         finally:
-            self._crawler.signals.disconnect(stop_when_large, signals.bytes_received)
+            del self._received[mark]
+            if not self._received:
+                connections.disconnect(self._stop_when_large, signals.bytes_received)
+
+    def _stop_when_large(self, data: bytes, request: Request) -> None:
+        mark = request.meta.get("robots_fetch")
+        if mark in self._received:
+            self._received[mark] += len(data)
+            if self._received[mark] > MAX_SIZE:
+                raise StopDownload(fail=False)
 
 
 def _robots_request(host: str, agent: str) -> Request:

@@ -65,6 +65,16 @@ def test_a_window_is_exact_to_a_sixtieth_of_it(clock: Clock) -> None:
     assert 3600 - 3600 / BUCKETS <= counts.total("200", 3600) <= 3600
 
 
+def test_counts_that_nobody_writes_do_not_pile_up(clock: Clock) -> None:
+    counts = RollingCounts([60, 3600], clock)
+    for _ in range(20_000):
+        counts.count("200")
+        clock.now += 1
+
+    assert counts.totals() == {"200": {"60": 59, "3600": 3540, "lifetime": 20_000}}
+    assert len(counts.take()) <= 2 * (BUCKETS + 1) + 1
+
+
 async def test_counts_of_several_processes_are_added(
     redis: Redis, shared: RedisCounts, redis_url: str, clock: Clock
 ) -> None:

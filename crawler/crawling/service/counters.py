@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Buckets of a window: its sum is exact to this part of it.
 BUCKETS = 60
+#: Seconds with a count of their own at most, for all names together.
+FRESH = 600
 LIFETIME = "lifetime"
 
 
@@ -33,36 +35,32 @@ class Bucket(NamedTuple):
 class RollingCounts:
     """How often each name was counted, in each of *windows* (seconds) and for ever.
 
-    Counting is a few additions, and what a name takes is bounded by the buckets.
+    Counting is one addition; what a name takes is bounded by the buckets.
     """
 
     def __init__(self, windows: Sequence[int], clock: Callable[[], float] = time.time) -> None:
         self._windows = tuple(windows)
         self._clock = clock
+        #: What was counted in each second, until it is sorted into the buckets.
+        self._fresh: Counter[tuple[str, int]] = Counter()
         self._lifetime: Counter[str] = Counter()
         self._buckets: dict[tuple[str, int], deque[list[int]]] = {}
         self._pending: Counter[Bucket] = Counter()
 
     def count(self, name: str) -> None:
-        now = self._clock()
-        self._lifetime[name] += 1
-        self._pending[Bucket(name, 0, 0)] += 1
-        for window in self._windows:
-            start = bucket_start(now, window)
-            self._pending[Bucket(name, window, start)] += 1
-            buckets = self._buckets.setdefault((name, window), deque())
-            if not buckets or buckets[-1][0] < start:
-                buckets.append([start, 0])
-                _forget(buckets, now - window)
-            buckets[-1][1] += 1
+        self._fresh[name, int(self._clock())] += 1
+        if len(self._fresh) > FRESH:
+            self._sort()
 
     def total(self, name: str, window: int) -> int:
+        self._sort()
         buckets = self._buckets.get((name, window), ())
         oldest = self._clock() - window
         return sum(count for start, count in buckets if start > oldest)
 
     def totals(self) -> dict[str, dict[str, int]]:
         """Return the sums of each name by window (its seconds as text) and `lifetime`."""
+        self._sort()
         return {
             name: {
                 **{str(window): self.total(name, window) for window in self._windows},
@@ -73,13 +71,36 @@ class RollingCounts:
 
     def take(self) -> Counter[Bucket]:
         """Return what was counted since the last call."""
+        self._sort()
         pending, self._pending = self._pending, Counter()
         return pending
 
     def put_back(self, pending: Counter[Bucket]) -> None:
-        """Keep what could not be written, as far as a window still holds it."""
+        """Keep what could not be written, for the next `take`."""
+        self._pending = self._current(self._pending + pending)
+
+    def _sort(self) -> None:
+        fresh, self._fresh = self._fresh, Counter()
+        for (name, second), count in fresh.items():
+            self._lifetime[name] += count
+            self._pending[Bucket(name, 0, 0)] += count
+            for window in self._windows:
+                self._add(Bucket(name, window, bucket_start(second, window)), count)
+        # Where nobody writes nobody takes either.
+        self._pending = self._current(self._pending)
+
+    def _add(self, bucket: Bucket, count: int) -> None:
+        self._pending[bucket] += count
+        buckets = self._buckets.setdefault((bucket.name, bucket.window), deque())
+        if not buckets or buckets[-1][0] < bucket.start:
+            buckets.append([bucket.start, 0])
+            _forget(buckets, bucket.start - bucket.window)
+        buckets[-1][1] += count
+
+    def _current(self, pending: Counter[Bucket]) -> Counter[Bucket]:
+        """Return *pending* without what its window holds no longer."""
         now = self._clock()
-        self._pending += Counter(
+        return Counter(
             {
                 bucket: count
                 for bucket, count in pending.items()
@@ -154,9 +175,9 @@ def bucket_width(window: int) -> int:
     return max(1, window // BUCKETS)
 
 
-def bucket_start(now: float, window: int) -> int:
+def bucket_start(second: int, window: int) -> int:
     width = bucket_width(window)
-    return int(now) // width * width
+    return second // width * width
 
 
 def _stale(bucket: Bucket) -> Iterable[str]:
