@@ -77,16 +77,13 @@ class LinkRules:
         priority, depth = lease.priority - PRIORITY_STEP, lease.depth + 1
         offers: dict[bytes, Offer] = {}
         for url in urls:
-            domain, rule = self._judge(url)
-            try:
-                seen_as = fingerprint(url)
-            except ValueError:
-                rule, seen_as = rule or "scheme", _digest(url)
-            if seen_as not in offers:
-                # What is only recorded needs no more of a URL than what is fetched.
-                kept = url[:MAX_URL_LENGTH] if rule else url
-                offers[seen_as] = Offer(kept, domain, seen_as, priority, depth, b"", rule)
+            offer = _offer(url, *self._judge(url), priority, depth)
+            offers.setdefault(offer.fingerprint, offer)
         return list(offers.values())
+
+    def seed(self, url: str, priority: int) -> Offer:
+        """Return the offer of a seed, which is refused only where no redirect may lead."""
+        return _offer(url, *self._judge_place(url), priority, 0)
 
     def rule(self, url: str) -> str:
         """Return the reason for which *url* is not followed, "" when it is."""
@@ -183,6 +180,16 @@ def _file_name(url: str) -> str:
     """Return the last segment of the path, without parameters, in lower case."""
     parts = url.partition("#")[0].partition("?")[0].split("/", 3)
     return parts[3].rpartition("/")[2].partition(";")[0].lower() if len(parts) > 3 else ""
+
+
+def _offer(url: str, domain: str, rule: str, priority: int, depth: int) -> Offer:
+    try:
+        seen_as = fingerprint(url)
+    except ValueError:
+        rule, seen_as = rule or "scheme", _digest(url)
+    # What is only recorded needs no more of a URL than what is fetched.
+    kept = url[:MAX_URL_LENGTH] if rule else url
+    return Offer(kept, domain, seen_as, priority, depth, b"", rule)
 
 
 def _digest(url: str) -> bytes:

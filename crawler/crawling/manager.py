@@ -14,7 +14,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
 from scrapy.utils.misc import load_object
 
-from crawling.exceptions import ConfigError, RequestError, Unavailable
+from crawling.exceptions import ConfigError, Unavailable
 from crawling.links import LinkRules
 from crawling.savers.targets import make_saver, open_savers
 from crawling.service.config import tracker_config
@@ -26,7 +26,7 @@ from crawling.spiders.simple_spider import SimpleSpider
 from crawling.spiders.wandering_spider import WanderingSpider
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
-from crawling.tracker.urls import check_url, fingerprint
+from crawling.tracker.urls import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -107,6 +107,8 @@ class CrawlManager:
     def _check(self) -> None:
         """Raise `ConfigError` now for what would otherwise fail in the middle of the crawl."""
         LinkRules(self.options, self._settings)
+        # Seeds may be where links must not lead.
+        self._anywhere = LinkRules(CrawlOptions(), self._settings)
         for target in self.savers:
             make_saver(target, self.file_name)
         if issubclass(self._spidercls, RedisSpider):
@@ -178,10 +180,10 @@ class CrawlManager:
         options = replace(self.options, shared=shared)
         await tracker.submit(self.crawl_id, (), options, entry="known", hold=HOLD)
         for batch in batches(explored):
-            await self._submit(tracker, batch, "explored")
+            await self._submit(tracker, self._offers(batch), "explored")
         due = [url for url in seeds if await self._is_due(tracker, url)]
-        await self._submit(tracker, due, "seed")
-        await self._submit(tracker, list(islice(known, BATCH)), "known")
+        await self._submit(tracker, self._offers(due), "seed")
+        await self._submit(tracker, self._offers(islice(known, BATCH)), "known")
 
     async def _warn_of_others(self, tracker: Tracker) -> None:
         """Say so when pages of other crawls will be among ours: workers share a tracker."""
@@ -194,14 +196,21 @@ class CrawlManager:
                 )
 
     async def _feed(self, tracker: Tracker, known: Iterator[str]) -> None:
+        """Submit the rest of the known; the next batch is made while the last is on its way."""
+        sending: asyncio.Task[None] | None = None
         for batch in batches(known):
-            await self._submit(tracker, batch, "known")
+            offers = self._offers(batch)
+            if sending is not None:
+                await sending
+            sending = asyncio.create_task(self._submit(tracker, offers, "known"))
+            await asyncio.sleep(0)
+        if sending is not None:
+            await sending
         await self._submit(tracker, [], "known", hold=0.0)
 
     async def _submit(
-        self, tracker: Tracker, entries: Sequence[str], entry: Entry, hold: float = HOLD
+        self, tracker: Tracker, offers: Sequence[Offer], entry: Entry, hold: float = HOLD
     ) -> None:
-        offers = [self._offer(self._url(text)) for text in entries]
         while True:
             try:
                 await tracker.submit(self.crawl_id, offers, entry=entry, hold=hold)
@@ -211,17 +220,12 @@ class CrawlManager:
             else:
                 return
 
+    def _offers(self, entries: Iterable[str]) -> list[Offer]:
+        return [self._anywhere.seed(self._url(entry), self.priority) for entry in entries]
+
     async def _is_due(self, tracker: Tracker, seed: str) -> bool:
         trace = await tracker.trace(self.crawl_id, fingerprint(self._url(seed)))
         return trace.state in {"unseen", "failed", "dropped"}
-
-    def _offer(self, url: str) -> Offer:
-        """Return the offer of a seed; one that can never be fetched is dropped by its rule."""
-        try:
-            domain, rule = check_url(url), ""
-        except RequestError as error:
-            domain, rule = "", error.reason
-        return Offer(url, domain, fingerprint(url), self.priority, 0, rule=rule)
 
     def _url(self, entry: str) -> str:
         if issubclass(self._spidercls, IdSpider):
