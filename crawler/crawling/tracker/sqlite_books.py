@@ -105,6 +105,7 @@ class Step:
         self.monotonic = time.monotonic()
         self.arrivals = Arrivals(db)
         self._crawls: dict[int, Books] = {}
+        self._before: dict[int, tuple[Any, ...]] = {}
         self._cache = cache
 
     def books(self, number: int) -> Books:
@@ -114,6 +115,7 @@ class Step:
                 *row[:-2],
                 *map(json.loads, row[-2:]),
             )
+            self._before[number] = row[4:]
         return self._crawls[number]
 
     def find(self, crawl: CrawlId) -> Books | None:
@@ -197,7 +199,9 @@ class Step:
             if books.is_over(self.now):
                 self._finish(books)
             counts = json.dumps(books.reasons), json.dumps(books.statuses)
-            self.db.execute(_SAVE, (*_changing(books), *counts, books.id))
+            after = (*_changing(books), *counts)
+            if after != self._before[books.id]:
+                self.db.execute(_SAVE, (*after, books.id))
 
     def status(self, books: Books) -> CrawlStatus:
         return CrawlStatus(

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A request that so many workers died with is what kills them.
 MAX_DEATHS = 10
+#: Characters of a failure's detail that are kept: an exception may quote a whole page.
+MAX_DETAIL = 1_000
 #: Retries come after what was not tried yet.
 RETRY_PENALTY = 10
 
@@ -173,7 +175,8 @@ def fail(step: Step, request: Request, reason: str, detail: str) -> None:
     books = step.books(request.crawl)
     books.failed += 1
     books.give_reason(reason)
-    step.db.execute(_FAILURE, {**vars(request), "reason": reason, "detail": blob_of(detail)})
+    story = {"reason": reason, "detail": blob_of(detail[:MAX_DETAIL])}
+    step.db.execute(_FAILURE, {**vars(request), **story})
     _end(step, request, f"failed {reason}")
 
 

@@ -93,7 +93,7 @@ def _unpark(step: Step) -> bool:
 def _forget(step: Step) -> bool:
     """Give up the seen-set of one crawl that ended long ago; its books are kept."""
     row = step.db.execute(
-        "SELECT id FROM crawls WHERE ended < ? AND seen > 0 LIMIT 1",
+        "SELECT id FROM crawls WHERE ended < ? AND seen > 0 AND hold IS NULL LIMIT 1",
         (step.now - step.config.dupefilter_timeout,),
     ).fetchone()
     if row is None:
