@@ -268,21 +268,31 @@ async def test_nothing_is_leased_after_a_crawl_expires(tracker: Tracker) -> None
     options = CrawlOptions(expires=time.time() + 0.1)
     await submit(tracker, *offers(3), options=options)
     await submit(tracker, offer("other"), crawl=OTHER)
-    [page] = await lease(tracker, 1)
 
-    async def has_expired() -> bool:
-        leases = await lease(tracker)
-        assert paths(leases) in ([], ["other"], ["1", "2", "other"])
-        for leased in leases:
-            await settle(tracker, leased, "released")
-        return time.time() > options.expires and paths(leases) == ["other"]
+    async def is_past() -> bool:
+        return time.time() > options.expires + 0.01
 
-    await until(has_expired)
+    await until(is_past)
+
+    assert paths(await lease(tracker)) == ["other"]
+    status = await books(tracker)
+    assert (status.state, status.dropped) == ("expired", 3)
+    assert [event.body["state"] for event in await tracker.events()] == ["expired"]
+
+
+async def test_what_is_discovered_after_a_crawl_expires_is_dropped(tracker: Tracker) -> None:
+    options = CrawlOptions(expires=time.time() + 0.3)
+    await submit(tracker, offer("page"), options=options)
+    [page] = await lease(tracker)
+
+    async def is_past() -> bool:
+        return time.time() > options.expires + 0.01
+
+    await until(is_past)
+    await settle(tracker, page, links=offers(2))
 
     status = await books(tracker)
-    assert (status.state, status.dropped) == ("expired", 2)
-    await settle(tracker, page)
-    assert [event.body["state"] for event in await tracker.events()] == ["expired"]
+    assert (status.state, status.done, status.reasons) == ("expired", 1, {"expired": 2})
 
 
 async def test_a_crawl_that_nobody_leases_expires_too(tracker: Tracker) -> None:
