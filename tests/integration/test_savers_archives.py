@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import subprocess
 import tarfile
 import zlib
@@ -272,3 +273,19 @@ async def test_a_compressed_warc_has_one_gzip_member_for_each_record(tmp_path: P
         beginnings.append(member.decompress(data)[:8])
         data = member.unused_data
     assert beginnings == [b"WARC/1.1"] * 4
+
+
+async def test_damage_far_from_the_end_does_not_cost_the_pages_behind_it(
+    tmp_path: Path,
+) -> None:
+    """Opening hops over members; what is safe is never cut for what is not."""
+    target = tmp_path / "x.tar.gz"
+    bodies_of_noise = (random.Random(number).randbytes(600_000) for number in range(50))
+    await save(target, (make_page(n, body=body) for n, body in enumerate(bodies_of_noise)))
+    damaged = bytearray(target.read_bytes())
+    damaged[1_000_000] ^= 0xFF
+    target.write_bytes(damaged)
+
+    await save(target, [])
+
+    assert target.read_bytes() == damaged

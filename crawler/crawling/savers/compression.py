@@ -51,9 +51,9 @@ def gzip_member(data: bytes) -> bytes:
 CODECS = {
     ".gz": Codec(gzip_member, lambda: zlib.decompressobj(zlib.MAX_WBITS + 16), zlib.error),
     ".bz2": Codec(bz2.compress, bz2.BZ2Decompressor, OSError),
-    # Preset 2 needs 20 MB, and on one group's worth of pages packs hardly worse than 6.
+    # On one group's worth of pages preset 2 takes 2.5 times as long, and saves 4 %.
     ".xz": Codec(
-        lambda data: lzma.compress(data, preset=2), lzma.LZMADecompressor, lzma.LZMAError
+        lambda data: lzma.compress(data, preset=0), lzma.LZMADecompressor, lzma.LZMAError
     ),
 }
 

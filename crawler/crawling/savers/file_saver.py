@@ -6,6 +6,7 @@ import errno
 import fcntl
 import itertools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 INDEX = "index.jsonl"
 #: Where we keep what is not for people.  No page is named so: names begin with no dot.
 OURS = ".fleet"
+#: Files that are written at the same time.
+_WRITERS = 8
 #: A name that this file system will never take; the other errors of a disk may pass.
 _NEVER = frozenset({errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ})
 
@@ -45,9 +48,10 @@ class FileSaver(Saver):
         self._name = name
         self._disk = DiskThread(str(folder))
         self._pages: Grouping[Page] = Grouping(self._write)
+        self._writers = ThreadPoolExecutor(_WRITERS, thread_name_prefix="saver")
         # Random, not the process id: two containers may have the same.
-        token = token_hex(8)
-        self._parts = (f"{token}-{count}.part" for count in itertools.count())
+        self._token = token_hex(8)
+        self._count = itertools.count()
 
     async def open(self) -> None:
         await self._disk.run(self._open)
@@ -61,6 +65,7 @@ class FileSaver(Saver):
             await self._disk.run(self._close)
         finally:
             self._disk.close()
+            self._writers.shutdown(wait=False)
 
     def _open(self) -> None:
         ours = self._folder / OURS
@@ -98,8 +103,9 @@ class FileSaver(Saver):
             for name, page in zip(names, pages, strict=True)
         ]
         try:
-            for name, page in zip(names, pages, strict=True):
-                self._put(name, page.body)
+            bodies = (page.body for page in pages)
+            # The file system makes files safe together that are synced at the same time.
+            list(self._writers.map(self._put, names, bodies))
             for folder in {(self._folder / name).parent for name in names}:
                 sync_folder(folder)
         except FileNotFoundError:
@@ -109,7 +115,7 @@ class FileSaver(Saver):
 
     def _put(self, name: str, body: bytes) -> None:
         """Write a file beside, and move it to its place when it is whole."""
-        part = self._folder / OURS / next(self._parts)
+        part = self._folder / OURS / f"{self._token}-{next(self._count)}.part"
         fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
             write_all(fd, body, 0)
