@@ -105,8 +105,7 @@ local function body_of(url, extras) return struct.pack('>H', #url) .. url .. ext
 -- page_limit, max_queued, seq (the last number in use, of those reserved).
 local function offer(c, o, from)
   local fp = o[3]
-  local bucket = bucket_of(c, fp)
-  local state = call('HGET', bucket, fp)
+  local state, last = followed(c, fp)
   local again = nil
   if state and from.entry ~= 'seed' then
     again = passing(c, state)
@@ -123,11 +122,13 @@ local function offer(c, o, from)
   reopen(c)
   from.seq = from.seq + 1
   local head = struct.pack('>I6I4c8BBHB', from.seq, c.cno, fp, 0, 0, o[5], flags)
-  call('HSET', bucket, fp, sub(head, 1, 6))
+  call('HSET', bucket_of(c, fp), fp, sub(head, 1, 6))
   if not state then c.entries = c.entries + 1 end
   if again then
     add(c, 'dropped', -1)
     add(c, 'reason:' .. again, -1)
+    -- What was given up at the end of redirects is taken back once, not by each URL.
+    if last ~= fp then call('HSET', bucket_of(c, last), last, 'r' .. fp) end
   else
     add(c, 'accepted', 1)
   end

@@ -168,6 +168,19 @@ end
 
 local function seen(c, fp) return call('HGET', bucket_of(c, fp), fp) end
 
+local REDIRECTED = byte('r')
+
+-- Where the redirects of a URL have led: the state at the end of the chain, and whose.
+local function followed(c, fp)
+  local state = seen(c, fp)
+  for _ = 1, 100 do
+    if not state or byte(state) ~= REDIRECTED then break end
+    fp = sub(state, 2)
+    state = seen(c, fp)
+  end
+  return state, fp
+end
+
 -- A URL can be outstanding twice (as a seed); its state is that of the newest request.
 local function set_state(c, r, state)
   local bucket = bucket_of(c, r.fp)

@@ -47,16 +47,6 @@ local function push_back(domain, retry_after)
   call('ZADD', deferred, now + math.min(step * how.jitter, how.defer_max), domain)
 end
 
--- Where the redirects of a URL have led: the state at the end of the chain.
-local function followed(c, fp)
-  local state = seen(c, fp)
-  for _ = 1, 100 do
-    if not state or byte(state) ~= 114 then break end -- 'r'
-    state = seen(c, sub(state, 2))
-  end
-  return state
-end
-
 local function redirect(c, q, priority, r, to)
   local state = followed(c, to[3])
   local own = state == rid_of(r.seq)

@@ -36,12 +36,9 @@ end
 local function trace()
   local cno = call('HGET', fleet .. 'crawls', name)
   local c = cno and load(tonumber(cno))
-  local state = c and seen(c, fp)
-  for _ = 1, 100 do
-    if not state or sub(state, 1, 1) ~= 'r' then break end
-    fp = sub(state, 2)
-    state = seen(c, fp)
-  end
+  if not c then return {'unseen', '', '', ''} end
+  local state
+  state, fp = followed(c, fp)
   if not state then return {'unseen', '', '', ''} end
   if byte(state) < 64 then return outstanding_state(c, state) end
   local kind, reason = sub(state, 1, 1), sub(state, 2)
