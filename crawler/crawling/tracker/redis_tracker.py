@@ -69,7 +69,7 @@ class RedisTracker(RedisViews):
         super().__init__(url, config, tag=tag)
         self._wake = WakeUp(self._redis, self.keys)
         self._watch = DeathWatch(self._redis, self.keys)
-        self._clock = RedisClock()
+        self.clock = RedisClock()
         self._incarnation = uuid4().hex
         self._calls = count(1)
         self._crawls: dict[int, Known] = {}
@@ -80,7 +80,7 @@ class RedisTracker(RedisViews):
         await super().open()
         for _ in range(CLOCK_READINGS):
             seconds, micros = await self._ask("TIME")
-            self._clock.observe(int(seconds) + int(micros) / 1e6)
+            self.clock.observe(int(seconds) + int(micros) / 1e6)
 
     async def close(self) -> None:
         await self._wake.close()
@@ -120,7 +120,7 @@ class RedisTracker(RedisViews):
             now, wait, rows, crawls = await self._scripts.run(
                 "lease", *self._lease_args(worker, min(limit, MOST_LEASES), spiderid, token)
             )
-            self._clock.observe(now / 1000)
+            self.clock.observe(now / 1000)
             known = await self._learn(crawls)
             answered = True
         finally:
@@ -296,7 +296,7 @@ class RedisTracker(RedisViews):
         request = unpack_request(granted.member)
         _, crawl, options = known[request.cno]
         start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
-        begin = self._clock.monotonic(start) if start else 0.0
+        begin = self.clock.monotonic(start) if start else 0.0
         return Lease(
             crawl=crawl,
             options=options,
