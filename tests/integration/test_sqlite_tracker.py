@@ -252,6 +252,23 @@ async def test_a_file_that_another_process_locks_is_unavailable(
     await tracker.close()
 
 
+async def test_what_a_cancelled_call_leases_all_the_same_is_lent_again(
+    tracker: SqliteTracker, path: Path
+) -> None:
+    await submit(tracker, *offers(5))
+    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        call = asyncio.create_task(tracker.lease("worker-1", 3, "link"))
+        # Until its thread has begun and waits for the lock.
+        await asyncio.sleep(0.05)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    assert (await books(tracker)).leased == 3
+
+    assert paths(await lease(tracker)) == ["0", "1", "2", "3", "4"]
+
+
 async def test_a_killed_process_loses_nothing_and_its_leases_are_back_at_once(
     tracker: SqliteTracker, path: Path
 ) -> None:
