@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from crawling.exceptions import ConfigError, RequestError
 from crawling.report import summary_text
 from crawling.service.addresses import is_private
-from crawling.service.config import typed_settings
+from crawling.service.config import overrides, typed_settings
 from crawling.tracker.tracker import CrawlOptions
 from crawling.tracker.urls import check_url, host_of
 
@@ -29,9 +29,14 @@ if TYPE_CHECKING:
 #: Levels that the link spider follows when --depth is not given; the other spiders
 #: narrow their way by themselves and have no limit.
 DEFAULT_DEPTH = 2
-#: Hits per window and domain when --hits and --window are not given: one site is asked
-#: twice a second, a thousand sites two thousand times.
-DEFAULT_HITS, DEFAULT_WINDOW = 2, 1.0
+#: Settings of one command: one site is asked twice a second, a thousand sites two
+#: thousand times; the progress and the summary say what a worker's log would.
+DEFAULTS = {
+    "QUEUE_HITS": 2,
+    "QUEUE_WINDOW": 1.0,
+    "SC_LOG_LEVEL": "WARNING",
+    "STATS_DUMP": False,
+}
 #: What --expires understands after a number.
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -82,9 +87,14 @@ def add_parser(
         "--hits",
         type=_count,
         metavar="N",
-        help=f"hits per window and domain, 0: no throttle (default {DEFAULT_HITS})",
+        help=f"hits per window and domain, 0: no throttle (default {DEFAULTS['QUEUE_HITS']})",
     )
-    add("--window", type=float, metavar="S", help=f"seconds (default {DEFAULT_WINDOW:g})")
+    add(
+        "--window",
+        type=float,
+        metavar="S",
+        help=f"seconds (default {DEFAULTS['QUEUE_WINDOW']:g})",
+    )
     add("--concurrency", type=_positive, metavar="N", help="requests at once, over all domains")
     add("--user-agent", metavar="UA")
     add("--cookie", metavar="C", help="sent to the seeds' domains only")
@@ -137,22 +147,20 @@ def make_manager(args: argparse.Namespace) -> CrawlManager:
 
 
 def crawl_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings that the options stand for; `-s` has the last word."""
-    settings: dict[str, Any] = {
-        "QUEUE_HITS": DEFAULT_HITS if args.hits is None else args.hits,
-        "QUEUE_WINDOW": args.window or DEFAULT_WINDOW,
-        "SC_LOG_LEVEL": "WARNING",
-        "STATS_DUMP": False,
+    """Return what differs from `settings.py`; the later wins.
+
+    Our own defaults, `localsettings.py` and the environment, the options, `-s`.
+    """
+    options = {
+        "QUEUE_HITS": args.hits,
+        "QUEUE_WINDOW": args.window,
+        "CONCURRENT_REQUESTS": args.concurrency,
+        "USER_AGENT": args.user_agent,
+        "ROBOTSTXT_OBEY": False if args.ignore_robots else None,
+        "ALLOW_PRIVATE_ADDRESSES": True if args.allow_private else None,
     }
-    if args.concurrency:
-        settings["CONCURRENT_REQUESTS"] = args.concurrency
-    if args.user_agent:
-        settings["USER_AGENT"] = args.user_agent
-    if args.ignore_robots:
-        settings["ROBOTSTXT_OBEY"] = False
-    if args.allow_private:
-        settings["ALLOW_PRIVATE_ADDRESSES"] = True
-    return {**settings, **typed_settings(args.settings)}
+    given = {name: value for name, value in options.items() if value is not None}
+    return {**DEFAULTS, **overrides(), **given, **typed_settings(args.settings)}
 
 
 def crawl_options(args: argparse.Namespace) -> CrawlOptions:
