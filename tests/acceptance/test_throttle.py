@@ -78,7 +78,7 @@ def test_no_window_has_more_hits_than_allowed_and_few_are_wasted(
 def test_moderated_hits_come_evenly_and_few_are_wasted(
     tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:
-    hits, window, pages = 10, 4.0, 25
+    hits, window, pages = 5, 5.0, 15
     with three_workers(tmp_path, redis_url, hits, window, moderated=True) as site:
         fetch(site, redis_url, "busy", pages)
         idle_since = max(map(max, arrivals(site).values()))
