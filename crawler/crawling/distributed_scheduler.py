@@ -289,6 +289,8 @@ class DistributedScheduler:
             self._pump.wake()
 
     def _stop_leasing(self) -> None:
+        if self._closing:
+            return
         self._closing = True
         self._crawler.signals.send_catch_log(stopping)
         for held in self._buffer.clear():

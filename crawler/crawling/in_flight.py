@@ -255,24 +255,21 @@ class InFlight:
 
 def _verdict(held: HeldLease) -> Verdict:
     """Return how a lease ended whose page was parsed, with all its items processed."""
-    failure = held.result
-    if isinstance(failure, Failure) and isinstance(failure.value, Released):
-        return classify(failure)
-    # A pipeline held the page for an output that is down, until the worker stopped.
-    for error in held.lost_items:
+    failure = cause_of(held.result) if isinstance(held.result, Failure) else None
+    # A pipeline held the page for an output that is down, until the worker stopped; or
+    # the request was not sent.
+    for error in (failure, *held.lost_items):
         if isinstance(error, Released):
             return classify(error)
     if held.lost_items:
         return Verdict("failed", "output_error", describe(held.lost_items[0]))
-    if isinstance(failure, Failure):
+    if failure is not None:
         return classify(failure)
     # Without an errback, the refusal comes back as the spider's error.
     errors = [error for error in held.spider_errors if error is not held.refusal]
     if errors:
         return Verdict("failed", "spider_error", describe(errors[0]))
-    if held.refusal is not None:
-        return classify(held.refusal)
-    return Verdict("done")
+    return Verdict("done") if held.refusal is None else classify(held.refusal)
 
 
 def _is_redirect(before: Request, after: Request) -> bool:

@@ -163,14 +163,19 @@ class LeasePump:
         if self._closing is None:
             self._closing = asyncio.create_task(self._close(limit))
         # A second SIGTERM may come while the first one's close is on its way.
-        await asyncio.wait({self._closing}, timeout=limit + 1)
+        done, _ = await asyncio.wait({self._closing}, timeout=limit + 1)
+        for task in done:
+            task.result()
 
     async def _close(self, limit: float) -> None:
         end = time.monotonic() + limit
         self.stop()
         await self._end_tasks(limit)
-        if self._tracker is not None:
+        if self._tracker is None:
+            return
+        try:
             await self._depart(max(1.0, end - time.monotonic()))
+        finally:
             await close_tracker(self._post.url)
 
     async def _depart(self, limit: float) -> None:
@@ -211,9 +216,7 @@ class LeasePump:
     async def _lease_loop(self) -> None:
         while not self.stopping:
             room = 0 if self.ended else self._holder.room()
-            wait: float | None = HELD_BACK
-            if room > 0:
-                wait = await self._lease(room)
+            wait = await self._lease(room) if room > 0 else HELD_BACK
             await self._check_end()
             if wait:
                 await self._rest(wait, listen=room > 0)
