@@ -64,7 +64,7 @@ class Orphan(CaseSpider):
     async def crawl_later(self, response: Response) -> None:
         tracker, engine = recorder(self.crawler), self.crawler.engine
         assert engine is not None
-        await tracker.first["settled"].wait()
+        await tracker.first["settled 1"].wait()
         engine.crawl(Request(response.urljoin("/leaf/late"), callback=self.leaf))
 
 

@@ -40,8 +40,9 @@ class RecordingTracker(SqliteTracker):
         self.notes: list[Note] = []
         #: What goes on beside the crawl; a task that nobody refers to may vanish.
         self.tasks: list[asyncio.Future[None]] = []
-        #: Set at the first note of each kind.
+        #: Set at the first note of each kind, and as `settled N` when N leases are.
         self.first: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.settled = 0
 
     def note(self, what: str, url: str = "", **facts: Any) -> Note:
         note = {"at": time.monotonic(), "what": what, "url": url, **facts}
@@ -66,7 +67,8 @@ class RecordingTracker(SqliteTracker):
         answers = await super().settle(worker, outcomes)
         for note, accepted in zip(notes, answers, strict=True):
             note["accepted"] = accepted
-            self.first["settled"].set()
+            self.settled += accepted
+            self.first[f"settled {self.settled}"].set()
         return answers
 
     async def submit(

@@ -101,7 +101,7 @@ def run_cases(names: Iterable[str]) -> dict[str, Report]:
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'crawler'}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=120,
         check=False,
     )
     # pytest shows it beside what failed.

@@ -133,10 +133,11 @@ async def lock_the_database(tracker: RecordingTracker, crawl: CrawlId, site: str
 
 
 async def lease_one_elsewhere(tracker: RecordingTracker, crawl: CrawlId, site: str) -> None:
-    """Let another worker have a request for a while."""
+    """Let another worker have a request until all others have long been settled."""
     (lease,) = (await tracker.lease("other", 1, crawl.spiderid)).leases
 
     async def settle() -> None:
+        await tracker.first["settled 6"].wait()
         await asyncio.sleep(TROUBLE)
         await tracker.settle("other", [Outcome(lease, "done", status=200)])
 

@@ -22,12 +22,17 @@ TROUBLE = 1.0
 
 class SlowTracker(RecordingTracker):
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
-        await asyncio.sleep(TROUBLE)
+        await self.be_slow()
         return await super().lease(worker, limit, spiderid)
 
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
-        await asyncio.sleep(TROUBLE)
+        await self.be_slow()
         return await super().settle(worker, outcomes)
+
+    async def be_slow(self) -> None:
+        self.note("slow")
+        await asyncio.sleep(TROUBLE)
+        self.note("slow end")
 
 
 class AwayTracker(RecordingTracker):
