@@ -33,7 +33,10 @@ Both sides of a comparison ran by turns; compare medians, and trust no differenc
 
 
 def main() -> None:
-    options = make_parser().parse_args()
+    parser = make_parser()
+    options = parser.parse_args()
+    for name in set(options.names) - TABLES.keys():
+        parser.error(f"there is no {name!r}, only {', '.join(TABLES)}")
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "crawl": lambda: crawl.measure(options.rounds, options.seconds),
         "frontier": lambda: frontier.measure(options.rounds),
@@ -42,7 +45,8 @@ def main() -> None:
     results = {}
     for name in options.names or measures:
         results[name] = {**circumstances(), **measures[name]()}
-        print("\n" + section(name, results[name]) + "\n")
+        if not options.json:
+            print("\n" + section(name, results[name]) + "\n", flush=True)
     if options.json:
         print(json.dumps(results))
     if options.save:
@@ -54,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each crawl")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON, too")
+    parser.add_argument("--json", action="store_true", help="print JSON, not Markdown")
     parser.add_argument("--save", action="store_true", help=f"write {DATA.name} and its page")
     return parser
 

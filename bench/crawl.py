@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -41,7 +42,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     for _ in range(rounds):
         for name, peer in PEERS.items():
             runs[name].append(_run(peer, seconds))
-            print(f"{name}: {runs[name][-1].pages:.0f} pages/s", flush=True)
+            print(f"{name}: {runs[name][-1].pages:.0f} pages/s", file=sys.stderr)
     return {
         "rounds": rounds,
         "seconds": seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -39,7 +40,9 @@ def measure(rounds: int) -> dict[str, Any]:
                 for domains in (FEW, MANY):
                     cost = _run(store, domains)
                     runs.setdefault(f"{store} {domains}", []).append(cost)
-                    print(f"{store}, {domains} domains: {cost:.1f} µs a request", flush=True)
+                    print(
+                        f"{store}, {domains} domains: {cost:.1f} µs a request", file=sys.stderr
+                    )
     return {"rounds": rounds, "requests": REQUESTS, "batch": BATCH, "microseconds": runs}
 
 

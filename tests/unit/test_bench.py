@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from bench.__main__ import section
+from bench.peers import PAIRS, PEERS
+from bench.site import HOSTS, LINKS, SIZE, BenchSite
+
+from tests.servers.site_pages import Visit
+
+
+def test_pages_of_the_bench_site_are_alike_in_size_and_all_their_links_lead_somewhere() -> None:
+    site = BenchSite(port=8000)
+
+    for page in (1, 4711, 199_999):
+        body = site.reply(Visit("127.3.0.1", f"/page/{page}", 0)).body.decode()
+        links = re.findall(r'href="http://(127\.3\.0\.\d+):8000(/page/\d+)"', body)
+
+        assert abs(len(body) - SIZE) < SIZE * 0.05
+        assert len(set(links)) == LINKS
+        assert all(site.reply(Visit(host, path, 0)).status == 200 for host, path in links)
+        assert {host for host, _ in links} <= {f"127.3.0.{n + 1}" for n in range(HOSTS)}
+
+
+def test_the_figures_say_how_many_times_faster_we_are_by_medians() -> None:
+    result: dict[str, Any] = {
+        "rounds": 3,
+        "seconds": 10.0,
+        "runs": {name: [run(100, 10), run(1, 99), run(900, 1)] for name in PEERS},
+        "date": "2026-01-01",
+        "machine": "a machine",
+        "versions": "Python",
+    }
+    result["runs"][PAIRS[0][0]] = [run(250, 5), run(9, 99), run(900, 1)]
+
+    shown = section("crawl", result)
+
+    assert "| fleet : scrapy | 2.50 | 2.00 | at least 1.5 |" in shown
+    assert "| scrapy | 1 / 100 / 900 | 1.00 / 10.00 / 99.00 |" in shown
+
+
+def run(pages: float, cpu: float) -> dict[str, float]:
+    return {"pages": pages, "crawler": cpu, "redis": 0.0, "site": 0.1, "rss": 100_000_000}
