@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -174,7 +174,7 @@ async def test_a_folder_that_does_not_exist_is_refused(path: Path) -> None:
     assert "cannot open" in message
 
 
-@pytest.fixture
+@contextmanager
 def nobody() -> Iterator[None]:
     """Be a user whom file permissions apply to."""
     if os.geteuid() != 0:
@@ -187,7 +187,7 @@ def nobody() -> Iterator[None]:
         os.seteuid(0)
 
 
-def test_a_file_that_cannot_be_written_is_refused(nobody: None) -> None:
+def test_a_file_that_cannot_be_written_is_refused() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "crawl.db")
         store = sqlite_store.SqliteStore(f"sqlite:///{path}")
@@ -196,7 +196,7 @@ def test_a_file_that_cannot_be_written_is_refused(nobody: None) -> None:
         path.chmod(0o444)
         path.parent.chmod(0o555)
 
-        with pytest.raises(ConfigError, match="readonly"):
+        with nobody(), pytest.raises(ConfigError, match="readonly"):
             store.open()
 
         path.parent.chmod(0o755)
