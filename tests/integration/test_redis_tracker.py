@@ -13,6 +13,8 @@ import pytest
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.connect import open_tracker
 from crawling.tracker.keys import Keys
+from crawling.tracker.redis_records import pack
+from crawling.tracker.scripts import read_script
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Outcome, Source, TrackerConfig
 from tests.integration.redis_fleet import LASTING, all_keys, pattern_of, redis_tracker
 from tests.integration.tracking import (
@@ -397,3 +399,39 @@ async def test_a_dead_worker_that_wakes_up_registers_anew(redis: Redis, redis_ur
         assert paths(await lease(tracker, 1)) == ["0"]
 
         assert await tracker.renew("worker-1")
+
+
+async def test_a_worker_that_renewed_meanwhile_is_not_declared_dead(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, offer("page"))
+        [page] = await lease(tracker)
+        [before] = await tracker.workers()
+        suspects = pack([("worker-1", round(before.deadline * 1000) - 1)])
+
+        answer = redis.eval(read_script("reclaim"), 1, tracker.keys.meta, suspects, 10)
+
+        assert answer == [0, 0]
+        assert await settle(tracker, page)
+
+
+async def test_what_was_in_flight_at_a_stop_is_known_to_the_crawl_that_goes_on(
+    redis: Redis, redis_url: str
+) -> None:
+    """Its number is below the mark under which everything waiting was dropped."""
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, offer("flying"), offer("waiting"))
+        [flying] = await lease(tracker, 1)
+        await tracker.stop(CRAWL)
+        await submit(tracker, offer("again"))
+        [again] = await lease(tracker, 1)
+
+        await settle(tracker, again, links=[offer("flying")])
+        assert (await books(tracker)).duplicates == 1
+        await settle(tracker, flying, "released")
+        assert (await tracker.trace(CRAWL, flying.fingerprint)).state == "queued"
+
+        [flying] = await lease(tracker)
+        await settle(tracker, flying, links=[offer("waiting"), offer("flying")])
+        assert paths(await lease(tracker)) == ["waiting"]
