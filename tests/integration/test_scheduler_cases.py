@@ -1,6 +1,6 @@
-"""A lease ends when Scrapy is done with the request: the 65 ways that this can happen.
+"""A lease ends when Scrapy is done with its request, in whatever way that happens.
 
-`docs/explanation/` and the table in `scheduler_cases` say which; each is a real crawl.
+Each case of `scheduler_cases` is one way, and one real crawl.
 """
 
 from __future__ import annotations

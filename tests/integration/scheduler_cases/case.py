@@ -91,7 +91,8 @@ class Case:
     *kinds* counts the outcomes of all leases, *reasons* what the books then say (None:
     the reason is Scrapy's affair).  Children whose URL contains *refused* never get as
     far as the scheduler.  *unwatched*: the engine's own set of requests in progress says
-    nothing about this case.  *prepare* is awaited before the spider starts.
+    nothing about this case.  *prepare* is awaited before the spider starts;
+    *tracker_url* may name a `{folder}` of the case's own.
     """
 
     name: str

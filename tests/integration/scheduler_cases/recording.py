@@ -37,6 +37,7 @@ class RecordingTracker(SqliteTracker):
 
     def __init__(self, url: str, config: TrackerConfig) -> None:
         super().__init__(url, config)
+        self.url = url
         self.notes: list[Note] = []
         #: What goes on beside the crawl; a task that nobody refers to may vanish.
         self.tasks: list[asyncio.Future[None]] = []

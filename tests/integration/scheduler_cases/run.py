@@ -56,17 +56,17 @@ async def main(names: list[str]) -> None:
 
     async def report(name: str) -> None:
         async with places:
-            with NastySite() as site:
-                facts = await run({**CASES, **TIMING}[name], site)
+            with NastySite() as site, tempfile.TemporaryDirectory() as folder:
+                facts = await run({**CASES, **TIMING}[name], site, folder)
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
 
     await asyncio.gather(*map(report, names))
 
 
-async def run(case: Case, site: NastySite) -> dict[str, Any]:
+async def run(case: Case, site: NastySite, folder: str) -> dict[str, Any]:
     crawl = CrawlId("case", "tests", case.name)
-    tracker = case.tracker(case.tracker_url, case.config)
+    tracker = case.tracker(case.tracker_url.format(folder=folder), case.config)
     await tracker.open()
     url = f"sqlite://{case.name}"
     trackers[url] = tracker
@@ -76,7 +76,7 @@ async def run(case: Case, site: NastySite) -> dict[str, Any]:
         await tracker.submit(crawl, offers, CrawlOptions())
     if case.prepare is not None:
         await case.prepare(tracker, crawl, site.url)
-    runner = AsyncCrawlerRunner(_settings(case, url))
+    runner = AsyncCrawlerRunner(_settings(case, url, folder))
     crawler = runner.create_crawler(case.spider)
     crawler.signals.connect(lambda: _watch(crawler, tracker), signals.spider_opened, weak=False)
 
@@ -118,7 +118,7 @@ def _watch(crawler: Crawler, tracker: RecordingTracker) -> None:
     slot.inprogress = Watched(tracker, slot.scheduler)
 
 
-def _settings(case: Case, tracker_url: str) -> Settings:
+def _settings(case: Case, tracker_url: str, folder: str) -> Settings:
     settings = Settings()
     settings.setmodule("crawling.settings", priority="project")
     own: dict[str, Any] = {
@@ -130,7 +130,7 @@ def _settings(case: Case, tracker_url: str) -> Settings:
         "RETRY_DELAY": case.config.retry_delay,
         "DOWNLOAD_TIMEOUT": 10,
         "SC_LOG_LEVEL": "ERROR",
-        "FILES_STORE": tempfile.mkdtemp(),
+        "FILES_STORE": folder,
     }
     for name, value in {**own, **case.settings}.items():
         merged = name in {"DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES", "EXTENSIONS"}

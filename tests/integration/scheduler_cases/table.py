@@ -15,17 +15,17 @@ from tests.integration.scheduler_cases import (
     timing,
 )
 
-GROUPS = {
-    "callbacks": callbacks.CASES,
-    "items": items.CASES,
-    "redirects, retries": redirects_retries.CASES,
-    "network": network.CASES,
-    "downloader middlewares": downloader_mw.CASES,
-    "engine downloads": engine_downloads.CASES,
-    "spider middlewares": spider_mw.CASES,
-    "children": children.CASES,
-    "closing": closing.CASES,
-}
-#: When a lease is taken, sent and given back; each has a test of its own.
+GROUPS = (
+    callbacks.CASES,
+    items.CASES,
+    redirects_retries.CASES,
+    network.CASES,
+    downloader_mw.CASES,
+    engine_downloads.CASES,
+    spider_mw.CASES,
+    children.CASES,
+    closing.CASES,
+)
+CASES = {case.name: case for group in GROUPS for case in group}
+#: When a lease is taken, sent and given back: the tests of these say more.
 TIMING = {case.name: case for case in timing.CASES}
-CASES = {case.name: case for group in GROUPS.values() for case in group}

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import tempfile
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
     from tests.integration.scheduler_cases.recording import RecordingTracker
 
 TEN_PAGES = tuple(f"/page/{n}" for n in range(10))
-LOCKED = str(Path(tempfile.mkdtemp()) / "locked.db")
 
 
 class Ticking:
@@ -117,7 +114,7 @@ async def lock_the_database(tracker: RecordingTracker, crawl: CrawlId, site: str
     """Keep the file locked for a second from the first lease on, as a backup does."""
 
     def lock() -> None:
-        other = sqlite3.connect(LOCKED, isolation_level=None)
+        other = sqlite3.connect(tracker.url.removeprefix("sqlite:///"), isolation_level=None)
         other.execute("BEGIN EXCLUSIVE")
         tracker.note("locked")
         time.sleep(TROUBLE)
@@ -176,7 +173,7 @@ CASES = [
         "locked database",
         CaseSpider,
         {"done": 9},
-        tracker_url=f"sqlite:///{LOCKED}",
+        tracker_url="sqlite:///{folder}/crawl.db",
         prepare=lock_the_database,
         settings=extension(Ticking),
     ),
