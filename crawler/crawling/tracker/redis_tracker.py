@@ -254,6 +254,7 @@ class RedisTracker(RedisViews):
             "moderated": config.moderated,
             "concurrency": config.concurrency,
             "ahead": config.ahead * 1000,
+            "lead": min(LEAD, config.ahead) * 1000,
         }
         return (
             worker,

@@ -8,7 +8,8 @@ ARGV[3]  view       the type, or type@address where throttles are by address
 ARGV[4]  throttle   what the names of its throttles begin with, behind the tag
 ARGV[5]  limit      requests
 ARGV[6]  token      of these leases, made by the worker
-ARGV[7]  politeness msgpack map: hits, window ms, moderated, concurrency, ahead ms
+ARGV[7]  politeness msgpack map: hits, window ms, moderated, concurrency, ahead ms,
+         lead ms
 ARGV[8]  timeout    ms until a worker that does not renew may be declared dead
 ARGV[9]  idle       the worker's name on the wake-up channel
 ARGV[10] lost       msgpack list of tokens whose leases the worker never heard of
@@ -218,7 +219,7 @@ local function visit(domain)
       if flying + lent >= polite.concurrency then return call('SADD', capped, domain) end
       local lane, rank = best_lane(q)
       if not lane then return by_address and call('ZREM', active, domain) end
-      local start = math.max(before, throttle and opens_at(throttle) or now)
+      local start = math.max(before, throttle and opens_at(throttle, now + polite.lead) or now)
       -- Only who has a throttle waits for the start; others lease when it has come.
       if start > (throttle and horizon or now) then return call('ZADD', resting, start, domain) end
       if rank > rival or #leased >= limit or steps >= most_steps then

@@ -14,7 +14,7 @@ local SLOTS = 64
 -- longer.  Spread hits should not bunch either.
 local function slack_of(t)
   if not t.moderated then return t.slack end
-  return math.min(t.slack, 0.02 * t.gap + 4)
+  return math.min(t.slack, 0.02 * t.gap + 2)
 end
 
 local function new_throttle(key, hits, window, moderated)
@@ -36,15 +36,15 @@ local function new_throttle(key, hits, window, moderated)
   return t
 end
 
--- When the next hit may start.
-local function opens_at(t)
-  if t.moderated then return math.max(now, t.last and t.last + t.gap or 0) end
+-- When the next hit may start, at the soonest.
+local function opens_at(t, soonest)
+  if t.moderated then return math.max(soonest, t.last and t.last + t.gap or 0) end
   local hits = 0
   for i = #t.log, 1, -1 do
     hits = hits + t.log[i][2]
-    if hits >= t.hits then return math.max(now, t.log[i][1] + t.window) end
+    if hits >= t.hits then return math.max(soonest, t.log[i][1] + t.window) end
   end
-  return now
+  return soonest
 end
 
 local function charge_hit(t, start)
