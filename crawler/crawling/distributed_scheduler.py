@@ -31,7 +31,7 @@ from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
 from crawling.request_record import request_of
 from crawling.service.config import read, tracker_config, tracker_url
-from crawling.signals import output_down, output_up, stopping
+from crawling.signals import leases_taken, output_down, output_up, stopping
 from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
@@ -174,6 +174,7 @@ class DistributedScheduler:
         return self._config.concurrency + self._config.reserve - active - len(self._buffer)
 
     def take(self, leases: Sequence[Lease]) -> None:
+        self._crawler.signals.send_catch_log(leases_taken, leases=leases)
         for lease in leases:
             held = HeldLease(lease)
             logger.debug("Request leased", extra=_extra("lease", lease))

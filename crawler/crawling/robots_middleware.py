@@ -22,11 +22,16 @@ from crawling.redis_retry_middleware import (
 )
 from crawling.service.config import read
 from crawling.service.expiring import ExpiringCache
+from crawling.signals import leases_taken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.robotstxt import RobotParser
+
+    from crawling.tracker.tracker import Lease
 
 #: Bytes of a robots.txt that are read: what RFC 9309 (2.5) asks for at least.
 MAX_SIZE = 500 * 1024
@@ -77,7 +82,17 @@ class RobotsMiddleware:
     def from_crawler(cls, crawler: Crawler) -> RobotsMiddleware:
         if not read(crawler.settings, "ROBOTSTXT_OBEY"):
             raise NotConfigured
-        return cls(crawler)
+        middleware = cls(crawler)
+        crawler.signals.connect(middleware.prefetch, leases_taken)
+        return middleware
+
+    def prefetch(self, leases: Sequence[Lease]) -> None:
+        """Fetch now what a request would wait for past its place in the throttle."""
+        for lease in leases:
+            host = "/".join(lease.url.split("/", 3)[:3])
+            throttled = lease.latest < float("inf")
+            if throttled and host not in self._fetching and self._known.get(host) is None:
+                self._start(host, lease.options.shared.get("useragent") or self._agent)
 
     async def process_request(self, request: Request) -> Request | None:
         url = urlparse_cached(request)

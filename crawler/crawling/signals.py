@@ -12,3 +12,5 @@ output_up = object()
 #: No arguments.  Sent when the worker begins to stop: pipelines that hold pages for an
 #: output that is down let them go as `Released`.
 stopping = object()
+#: `leases_taken(leases)`: the scheduler has them; throttled ones start a little later.
+leases_taken = object()

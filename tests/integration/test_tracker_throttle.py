@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from crawling.exceptions import ConfigError
+from crawling.tracker.throttle import MODERATED_SLACK
 from tests.integration.tracking import (
     OTHER,
     WORKER,
@@ -132,7 +133,9 @@ async def test_a_lease_tells_when_it_may_start_and_until_when(
     assert abs(starts[0] - now) < 0.05
     assert [round(start - starts[0], 2) for start in starts] == [0.0, 0.1, 0.2]
     for each in leases:
-        assert each.latest - each.start == pytest.approx(0.02 * 0.1 + 0.004, abs=0.0005)
+        assert each.latest - each.start == pytest.approx(
+            0.02 * 0.1 + MODERATED_SLACK, abs=0.0005
+        )
 
 
 async def test_in_a_window_a_lease_may_start_as_late_as_the_window_was_stretched(

@@ -24,7 +24,7 @@ from crawling.tracker.redis_records import (
 from crawling.tracker.redis_views import RedisViews
 from crawling.tracker.redis_wake import WakeUp
 from crawling.tracker.redis_watch import DeathWatch
-from crawling.tracker.throttle import scaled
+from crawling.tracker.throttle import LEAD, scaled
 from crawling.tracker.tracker import Lease, Leased, Submitted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from crawling.tracker.sqlite_intake import text_of
 from crawling.tracker.sqlite_queues import NEVER, refresh, view_of
 from crawling.tracker.sqlite_settle import queue_due
-from crawling.tracker.throttle import Throttle
+from crawling.tracker.throttle import LEAD, Throttle
 from crawling.tracker.tracker import Lease, Leased
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class Lending:
             return
         throttle = self._throttle(place)
         history = self._history(place.domain) if throttle else []
-        start = max(step.now, throttle.opens(history)) if throttle else 0.0
+        soonest = step.now + min(LEAD, step.config.ahead)
+        start = max(soonest, throttle.opens(history)) if throttle else 0.0
         if start > step.now + step.config.ahead:
             self._rest(place.queue, start - step.config.ahead)
             return

@@ -17,8 +17,12 @@ STRETCH = 1.02
 #: counted in so many slots, each as if at its end: an upper bound that costs 1.6 % of
 #: the rate, and not one number for each of 10,000 hits.
 MAX_SLOTS = 64
-#: What a worker may be late in moderated mode, on top of 2 % of the gap.
-MODERATED_SLACK = 0.004
+#: What a worker may be late in moderated mode, on top of 2 % of the gap: the rest of the
+#: 5 ms that two hits may come too close is for the way to the server.
+MODERATED_SLACK = 0.002
+#: A throttled request starts no earlier than so many seconds from now: granted for this
+#: moment it would always be late by the way to the worker, and the next one would not.
+LEAD = 0.025
 
 
 @dataclass(frozen=True)
