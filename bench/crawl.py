@@ -11,13 +11,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.peers import PAIRS, PEERS, ROOT, Peer, Race, install
-from bench.processes import CRAWLER_CORE, SERVER_CORE, cpu_seconds, peak_rss, pin_redis, running
+from bench.processes import (
+    CRAWLER_CORE,
+    SERVER_CORE,
+    InVain,
+    cpu_seconds,
+    peak_rss,
+    pin_redis,
+    running,
+)
 from bench.report import Table, median, spread
 from bench.site import bench_site
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from subprocess import Popen
 
 #: Pages before the clock starts: imports, connections and the first links are over.
 WARM_UP = 300
@@ -65,7 +74,7 @@ def _run(peer: Peer, seconds: float) -> Run:
                 env={"PYTHONPATH": f"{ROOT}/crawler:{ROOT}"},
             )
         )
-        _wait_for_pages(site.served, peer.name)
+        _wait_for_pages(site.served, crawler)
         pids = [crawler.pid, redis_pid, site.pid]
         before, began, cpu = site.served(), time.monotonic(), _cpu(pids)
         time.sleep(seconds)
@@ -77,11 +86,13 @@ def _run(peer: Peer, seconds: float) -> Run:
         return Run(pages / took, ours, redis, served, peak_rss(crawler.pid))
 
 
-def _wait_for_pages(served: Callable[[], int], name: str) -> None:
+def _wait_for_pages(served: Callable[[], int], crawler: Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE
-    while served() < WARM_UP:
+    while (pages := served()) < WARM_UP:
+        if crawler.poll() is not None:
+            raise InVain(f"it ended after {pages} pages: {crawler.args!r}")
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{name}: {served()} pages in {PATIENCE:.0f} s")
+            raise InVain(f"{pages} pages in {PATIENCE:.0f} s: {crawler.args!r}")
         time.sleep(0.05)
 
 

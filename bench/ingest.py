@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis
 
 from bench.peers import ROOT
-from bench.processes import CRAWLER_CORE, SERVER_CORE, cpu_seconds, peak_rss, pin_redis, running
+from bench.processes import (
+    CRAWLER_CORE,
+    SERVER_CORE,
+    InVain,
+    cpu_seconds,
+    peak_rss,
+    pin_redis,
+    running,
+)
 from bench.report import Table
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId, TrackerConfig
@@ -83,7 +91,7 @@ async def _until_queued(tracker: Tracker, urls: int) -> None:
     deadline = time.monotonic() + PATIENCE
     while (status := await tracker.crawl(CRAWL)) is None or status.queued < urls:
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{status} after {PATIENCE:.0f} s")
+            raise InVain(f"{status} after {PATIENCE:.0f} s")
         await asyncio.sleep(0.1)
 
 

@@ -24,6 +24,10 @@ _cores = sorted(os.sched_getaffinity(0))
 CRAWLER_CORE, SERVER_CORE = _cores[0], _cores[-1]
 
 
+class InVain(Exception):
+    """A measured process did not do what it is measured for."""
+
+
 @contextmanager
 def running(
     command: Sequence[str],
@@ -47,7 +51,7 @@ def running(
         pin(process.pid, core)
         try:
             yield process
-        except TimeoutError:
+        except InVain:
             said.seek(0)
             sys.stderr.write(said.read())
             raise
