@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -276,6 +277,10 @@ async def test_workers_are_listed_with_what_they_hold(tracker: Tracker) -> None:
     assert 0 < workers["busy"].deadline - time.time() < 1
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="redis-py there swallows the cancellation: no caller went",
+)
 async def test_leases_whose_caller_went_away_are_lent_again(tracker: Tracker) -> None:
     assert await lease(tracker) == []
     await submit(tracker, *offers(5))

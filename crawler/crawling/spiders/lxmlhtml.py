@@ -17,6 +17,7 @@ from scrapy.http import HtmlResponse, TextResponse, XmlResponse
 from w3lib.url import safe_url_string
 
 from crawling.links import MAX_LINKS
+from crawling.tracker.urls import PLAIN_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -58,7 +59,7 @@ _SPACE_INSIDE = re.compile(r"[\t\n\r]+")
 _SAFE = r"A-Za-z0-9_~!$&()*+,=@%/.\-"
 #: What `safe_url_string` leaves alone and `urljoin` only appends to.
 _PLAIN = re.compile(
-    rf"(?P<absolute>https?://[a-z0-9.\-]+(?::[1-9][0-9]{{0,3}})?(?:/[{_SAFE}:]*(?:\?[{_SAFE}:?]+)?)?)"
+    rf"(?P<absolute>https?://[a-z0-9.\-]+{PLAIN_PORT}(?:/[{_SAFE}:]*(?:\?[{_SAFE}:?]+)?)?)"
     rf"|(?P<root>/(?!/)[{_SAFE}:]*(?:\?[{_SAFE}:?]+)?)"
     rf"|(?P<page>\?[{_SAFE}:?]+)"
     rf"|(?P<folder>(?!/)[{_SAFE}]+(?:\?[{_SAFE}:?]+)?)"

@@ -17,10 +17,12 @@ from crawling.exceptions import RequestError
 #: (Scrapy's URLLENGTH_LIMIT).
 MAX_URL_LENGTH = 2083
 
+#: A port, or none, that no parser takes exception to; the few above 64999 go the long way.
+PLAIN_PORT = r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
 #: URLs that `canonicalize_url` returns as they are, which takes it ten times as long:
 #: a plain host, a path without escapes and dot segments, at most one query argument.
 _CANONICAL = re.compile(
-    r"https?://[a-z0-9\-]+(?:\.[a-z0-9\-]+)*(?::[1-9][0-9]{0,3})?"
+    rf"https?://[a-z0-9\-]+(?:\.[a-z0-9\-]+)*{PLAIN_PORT}"
     r"/(?!.*/\.)(?!\.)[A-Za-z0-9_~!$&()*+,=:@./\-]*(?:\?[A-Za-z0-9_.\-]+=[A-Za-z0-9_.\-]*)?"
 )
 
