@@ -19,10 +19,14 @@ class EncodingMiddleware:
     """
 
     def process_response(self, request: Request, response: Response) -> Response:
-        if isinstance(response, TextResponse):
-            try:
-                # Kept by the response: decoding is not done twice.
-                _ = response.text
-            except (LookupError, UnicodeError):
-                return response.replace(encoding="utf-8")
+        if isinstance(response, TextResponse) and response.body and not _text(response):
+            return response.replace(encoding="utf-8")
         return response
+
+
+def _text(response: TextResponse) -> str:
+    """Return the text, which the response keeps: decoding is not done twice."""
+    try:
+        return response.text
+    except (LookupError, UnicodeError):
+        return ""

@@ -100,9 +100,11 @@ def text_of(response: Response) -> str:
     if not isinstance(response, TextResponse):
         return ""
     try:
-        return response.text
+        text = response.text
     except (LookupError, UnicodeError):
-        return response.body.decode("utf-8", "replace")
+        text = ""
+    # Since Python 3.13 the punycode codec makes nothing of what it cannot read.
+    return text or response.body.decode("utf-8", "replace")
 
 
 def encoding_of(response: Response) -> str | None:
