@@ -59,7 +59,7 @@ def arrivals(site: Website, crawlid: str = "") -> dict[str, list[float]]:
 def test_no_window_has_more_hits_than_allowed_and_few_are_wasted(
     tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:
-    hits, window, windows = 10, 5.0, 4
+    hits, window, windows = 10, 8.0, 4
     with three_workers(tmp_path, redis_url, hits, window, moderated=False) as site:
         fetch(site, redis_url, "busy", hits * windows)
         idle_since = max(map(max, arrivals(site).values()))
