@@ -7,11 +7,13 @@ import asyncio
 import json
 import shlex
 import sys
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crawling import crawl_command
 from crawling.exceptions import ConfigError, FleetError
-from crawling.report import printable, status_text, trace_text
+from crawling.report import printable, show, status_text, trace_text
 from crawling.service.config import load_settings, tracker_config
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.urls import fingerprint
@@ -29,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     # `--spider module:Class` may be a file of the current folder, as for Scrapy's commands.
     if "" not in sys.path:
         sys.path.insert(0, "")
+    # A name that the terminal cannot show must not end the command.
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
@@ -37,6 +42,7 @@ def run(argv: Sequence[str]) -> int:
     args = make_parser().parse_args(argv)
     args.command_line = shlex.join(["fleet", *argv])
     try:
+        _check_text(argv)
         code: int = args.command(args)
     except ConfigError as error:
         return _fail(args, error, USAGE)
@@ -46,6 +52,12 @@ def run(argv: Sequence[str]) -> int:
         print("fleet: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _check_text(argv: Sequence[str]) -> None:
+    for word in argv:
+        if not word.isascii() and word.encode("utf-8", "replace").decode() != word:
+            raise ConfigError("arguments", f"must be UTF-8, not {word!r}")
 
 
 def _fail(args: argparse.Namespace, error: FleetError, code: int) -> int:
@@ -115,9 +127,7 @@ def _on_tracker(
 ) -> Callable[[argparse.Namespace], int]:
     async def with_tracker(args: argparse.Namespace) -> None:
         settings = load_settings(args.settings)
-        url = args.tracker or settings["TRACKER"]
-        if url == "sqlite://":
-            raise ConfigError("--tracker", "say which: sqlite:///FILE or redis://HOST:PORT/DB")
+        url = _existing(args.tracker or settings["TRACKER"])
         tracker = await open_tracker(url, tracker_config(settings))
         try:
             await action(args, tracker)
@@ -131,6 +141,16 @@ def _on_tracker(
     return command
 
 
+def _existing(url: str) -> str:
+    if url == "sqlite://":
+        raise ConfigError("--tracker", "say which: sqlite:///FILE or redis://HOST:PORT/DB")
+    file = url.removeprefix("sqlite:///")
+    # SQLite would make an empty one.
+    if file != url and not Path(file).exists():
+        raise ConfigError("--tracker", f"there is no file {file!r}")
+    return url
+
+
 async def _status(args: argparse.Namespace, tracker: Tracker) -> None:
     crawls = [crawl for crawl in await tracker.crawls() if _is_named(args, crawl)]
     if args.crawlid and not crawls:
@@ -139,7 +159,7 @@ async def _status(args: argparse.Namespace, tracker: Tracker) -> None:
     if args.json:
         _print([_books(status) for status in states])
         return
-    print("\n".join(map(status_text, states)) if states else "no crawls")
+    show("\n".join(map(status_text, states)) if states else "no crawls")
 
 
 def _books(status: CrawlStatus) -> dict[str, Any]:
@@ -179,11 +199,15 @@ async def _retry(args: argparse.Namespace, tracker: Tracker) -> None:
 
 async def _trace(args: argparse.Namespace, tracker: Tracker) -> None:
     crawl = await _find(args, tracker)
-    trace = await tracker.trace(crawl, fingerprint(args.url))
+    try:
+        seen_as = fingerprint(args.url)
+    except ValueError as error:
+        raise ConfigError("URL", f"not a URL ({error}): {args.url!r}") from error
+    trace = await tracker.trace(crawl, seen_as)
     if args.json:
         _print({"url": args.url, **vars(trace)})
     else:
-        print(trace_text(args.url, trace))
+        show(trace_text(args.url, trace))
 
 
 async def _find(args: argparse.Namespace, tracker: Tracker) -> CrawlId:
@@ -203,7 +227,8 @@ def _is_named(args: argparse.Namespace, crawl: CrawlId) -> bool:
 
 
 def _unknown(args: argparse.Namespace) -> ConfigError:
-    return ConfigError("--crawlid", f"this tracker has no crawl {args.crawlid or ''!r}")
+    named = f" {args.crawlid!r}" if args.crawlid else ""
+    return ConfigError("--crawlid", f"this tracker has no crawl{named}")
 
 
 def _say(
@@ -212,11 +237,11 @@ def _say(
     if args.json:
         _print({"action": action, **crawl._asdict(), **result})
     else:
-        print(f"{printable(crawl.crawlid)}: {text}")
+        show(f"{printable(crawl.crawlid)}: {text}")
 
 
 def _print(value: Any) -> None:
-    print(json.dumps(value))
+    show(json.dumps(value))
 
 
 if __name__ == "__main__":

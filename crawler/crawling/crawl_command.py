@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from crawling.exceptions import ConfigError, RequestError
-from crawling.report import summary_text
+from crawling.report import show, summary_text
 from crawling.service.addresses import is_private
 from crawling.service.config import overrides, typed_settings
+from crawling.service.kinds import LARGEST
 from crawling.tracker.tracker import CrawlOptions
 from crawling.tracker.urls import check_url, host_of
 
@@ -37,6 +38,8 @@ DEFAULTS = {
     "SC_LOG_LEVEL": "WARNING",
     "STATS_DUMP": False,
 }
+#: The last second of the year 9999: what is later is a slip of the keyboard.
+LATEST = 253402300799
 #: What --expires understands after a number.
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -200,17 +203,23 @@ def seed_url(url: str, *, allow_private: bool) -> str:
 def moment(text: str) -> float:
     """Return Unix seconds of an absolute or relative time."""
     try:
-        if text[-1:] in UNITS:
-            return time.time() + float(text[:-1]) * UNITS[text[-1]]
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        when = datetime.fromisoformat(text)
+        when = _moment(text)
     except ValueError as error:
         raise ConfigError(
             "--expires", f"must be Unix seconds, an ISO time or like 30m, not {text!r}"
         ) from error
+    if not 0 <= when <= LATEST:
+        raise ConfigError("--expires", f"must be before the year 10000, not {text!r}")
+    return when
+
+
+def _moment(text: str) -> float:
+    try:
+        if text[-1:] in UNITS:
+            return time.time() + float(text[:-1]) * UNITS[text[-1]]
+        return float(text)
+    except ValueError:
+        when = datetime.fromisoformat(text)
     return when.replace(tzinfo=when.tzinfo or timezone.utc).timestamp()
 
 
@@ -241,7 +250,7 @@ def _report(args: argparse.Namespace, manager: CrawlManager, summary: Summary) -
     if summary.state == "interrupted":
         _say_how_to_resume(args, manager)
     if args.json:
-        print(json.dumps(summary.to_json()))
+        show(json.dumps(summary.to_json()))
 
 
 def _say_how_to_resume(args: argparse.Namespace, manager: CrawlManager) -> None:
@@ -254,14 +263,14 @@ def _say_how_to_resume(args: argparse.Namespace, manager: CrawlManager) -> None:
 
 def _count(text: str) -> int:
     number = int(text)
-    if number < 0:
+    if not 0 <= number <= LARGEST:
         raise ValueError
     return number
 
 
 def _positive(text: str) -> int:
     number = int(text)
-    if number < 1:
+    if not 1 <= number <= LARGEST:
         raise ValueError
     return number
 

@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
-from scrapy.utils.misc import load_object
 
+from crawling.components import check_components, check_reactor, find_spider
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.links import LinkRules
 from crawling.savers.targets import make_saver, open_savers
@@ -99,13 +99,14 @@ class CrawlManager:
     watch: Callable[[Tracker, CrawlId], Coroutine[Any, Any, None]] | None = None
 
     def __post_init__(self) -> None:
-        self._spidercls = find_spider(self.spider)
+        self._spidercls = find_spider(self.spider, SPIDERS)
         self.crawl_id = CrawlId(self._spidercls.name, self.appid, self.crawlid)
         self._settings = self._make_settings()
         self._check()
 
     def _check(self) -> None:
         """Raise `ConfigError` now for what would otherwise fail in the middle of the crawl."""
+        check_reactor(self._settings)
         LinkRules(self.options, self._settings)
         # Seeds may be where links must not lead.
         self._anywhere = LinkRules(CrawlOptions(), self._settings)
@@ -132,6 +133,7 @@ class CrawlManager:
             raise ConfigError("CrawlManager", "a process can run one crawl, this is the second")
         _ran.append(self.crawl_id)
         process = AsyncCrawlerProcess(self._settings)
+        check_components(self._settings)
         loop = asyncio.get_event_loop()
         tracker = loop.run_until_complete(
             open_tracker(self.tracker, tracker_config(self._settings))
@@ -260,22 +262,6 @@ class CrawlManager:
         if self.file_name is not None:
             settings.set("FILE_NAME", self.file_name, priority="cmdline")
         return settings
-
-
-def find_spider(spider: str | type[Spider]) -> type[Spider]:
-    """Return the spider class for a short name, a `module:Class`, or the class itself."""
-    if not isinstance(spider, str):
-        return spider
-    if spider in SPIDERS:
-        return SPIDERS[spider]
-    try:
-        found: type[Spider] = load_object(spider.replace(":", "."))
-    except (ImportError, NameError, ValueError) as error:
-        names = ", ".join(SPIDERS)
-        raise ConfigError(
-            "--spider", f"must be {names} or module:Class, not {spider!r} ({error})"
-        ) from error
-    return found
 
 
 def batches(entries: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from typing import TYPE_CHECKING
 
+from crawling.exceptions import Unavailable
 from crawling.tracker.tracker import FAILED_REASONS
 
 if TYPE_CHECKING:
@@ -23,6 +26,17 @@ def printable(text: str) -> str:
         char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
         for char in text
     )
+
+
+def show(text: str) -> None:
+    """Write a result to standard output."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would raise once more when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Unavailable(f"standard output: {error.strerror}") from error
 
 
 def size_text(size: float) -> str:

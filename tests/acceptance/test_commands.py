@@ -130,10 +130,11 @@ def test_with_several_crawls_a_command_asks_which(
 
 
 def test_an_unknown_crawl_and_a_tracker_that_is_away_are_named(tmp_path: Path) -> None:
+    (tmp_path / "x.db").touch()
     database = f"sqlite:///{tmp_path / 'x.db'}"
     unknown = fleet("trace", "http://a.com", "--tracker", database, cwd=tmp_path, code=2)
     away = fleet("status", "--tracker", "redis://127.0.0.1:1/0", cwd=tmp_path, code=1)
 
-    assert unknown.stderr == "fleet: --crawlid: this tracker has no crawl ''\n"
+    assert unknown.stderr == "fleet: --crawlid: this tracker has no crawl\n"
     assert away.stderr.startswith("fleet: Redis does not answer")
     assert len(away.stderr.splitlines()) == 1

@@ -14,6 +14,9 @@ from typing import Any
 
 Kind = Callable[[Any], Any]
 
+#: Largest whole number: SQLite, msgpack and Lua all keep it as it is.
+LARGEST = 2**53
+
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -37,6 +40,8 @@ def integer(low: int, high: int | None = None) -> Kind:
         number = _number(value)
         if number is None or number != int(number):
             raise ValueError(f"must be a whole number, {_bounds(low, high)}")
+        if abs(number) > LARGEST:
+            raise ValueError(f"must be at most {LARGEST}")
         return int(_within(number, low, high))
 
     return read

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
+from crawling.exceptions import ConfigError
 from crawling.service.config import read
 
 if TYPE_CHECKING:
@@ -97,9 +98,12 @@ def _file(settings: Settings) -> logging.Handler:
     from crawling.service.log_file import SharedLogFile  # noqa: PLC0415 not on Windows
 
     folder = Path(read(settings, "SC_LOG_DIR"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return SharedLogFile(
-        folder / read(settings, "SC_LOG_FILE"),
-        max_bytes=read(settings, "SC_LOG_MAX_BYTES"),
-        backups=read(settings, "SC_LOG_BACKUPS"),
-    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return SharedLogFile(
+            folder / read(settings, "SC_LOG_FILE"),
+            max_bytes=read(settings, "SC_LOG_MAX_BYTES"),
+            backups=read(settings, "SC_LOG_BACKUPS"),
+        )
+    except OSError as error:
+        raise ConfigError("SC_LOG_DIR", f"cannot log to {folder}: {error.strerror}") from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    InvalidResponse,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -96,7 +97,12 @@ def redis_errors() -> Iterator[None]:
         yield
     except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
         raise ConfigError("TRACKER", f"Redis does not permit it: {error}") from error
+    except InvalidResponse as error:
+        raise ConfigError("TRACKER", f"is no Redis: {error}") from error
     except (RedisConnectionError, RedisTimeoutError) as error:
+        # redis-py wraps what Redis refused while the connection was made.
+        if isinstance(error.__cause__, AuthenticationError):
+            raise ConfigError("TRACKER", f"Redis does not permit it: {error}") from error
         raise Unavailable(f"Redis does not answer: {error}") from error
     except ResponseError as error:
         # Redis 6 wraps a refusal inside a script in an error of the script; the class

@@ -26,6 +26,10 @@ _CANONICAL = re.compile(
     r"/(?!.*/\.)(?!\.)[A-Za-z0-9_~!$&()*+,=:@./\-]*(?:\?[A-Za-z0-9_.\-]+=[A-Za-z0-9_.\-]*)?"
 )
 
+#: A name that can be looked up, or an IP address: at most 253 characters, labels of 1
+#: to 63.  On others Twisted raises where nobody listens, and the download times out.
+_HOST = re.compile(r"(?!.{254})[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*")
+
 # The list that came with the package: hosts that fetch their own at run time
 # disagree about what a domain is.
 _split_host = TLDExtract(suffix_list_urls=(), cache_dir=None).extract_str
@@ -51,6 +55,8 @@ def host_of(url: str) -> str:
         raise RequestError("scheme", f"must begin with http:// or https://: {url[:200]!r}")
     if not host:
         raise RequestError("scheme", f"has no host: {url[:200]!r}")
+    if not _HOST.fullmatch(ascii_host(host)):
+        raise RequestError("scheme", f"{host[:200]!r} cannot be the name of a host")
     return host
 
 
