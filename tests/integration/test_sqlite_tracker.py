@@ -1,4 +1,4 @@
-"""What only the SQLite tracker can get wrong: its file, its processes, its sweeping."""
+"""What only the SQLite tracker can get wrong: its processes, its sweeping."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
 
-from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker import sqlite_store, sqlite_submit
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
@@ -39,7 +37,7 @@ from tests.integration.tracking import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
 CONFIG = TrackerConfig(hits=0, concurrency=1000, retry_delay=0.0, lease_timeout=60.0)
 
@@ -111,106 +109,6 @@ async def test_a_crawl_goes_on_where_it_was_closed(path: Path) -> None:
     await second.close()
 
 
-async def test_an_absolute_and_a_relative_url_name_the_same_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(path.parent)
-    first = await opened("sqlite:///crawl.db")
-    await submit(first, offer("page"))
-    await first.close()
-
-    second = await opened(f"sqlite:////{str(path).lstrip('/')}")
-
-    assert await second.crawls() == [CRAWL]
-    await second.close()
-
-
-@pytest.mark.parametrize(
-    "url", ["sqlite:", "sqlite:/crawl.db", "sqlite://crawl.db", "sqlite:///", "sqlite3:///x"]
-)
-def test_a_url_that_names_no_file_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError, match="must be sqlite://"):
-        SqliteTracker(url, CONFIG)
-
-
-async def refusal(tracker: SqliteTracker) -> str:
-    with pytest.raises(ConfigError) as refused:
-        await tracker.open()
-    await tracker.close()
-    return str(refused.value)
-
-
-def test_a_file_that_is_no_database_is_refused_and_untouched(path: Path) -> None:
-    path.write_text("my precious notes\n" * 100)
-    store = sqlite_store.SqliteStore(f"sqlite:///{path}")
-
-    with pytest.raises(ConfigError, match="not a database"):
-        store.open()
-
-    assert path.read_text() == "my precious notes\n" * 100
-
-
-async def test_another_programs_database_is_refused_and_untouched(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE notes (note TEXT)")
-
-    assert "another program" in await refusal(SqliteTracker(f"sqlite:///{path}", CONFIG))
-
-    with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("notes",)]
-
-
-async def test_a_file_of_another_version_is_refused(path: Path) -> None:
-    await (await opened(f"sqlite:///{path}")).close()
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("PRAGMA user_version = 99")
-
-    assert "version 99" in await refusal(SqliteTracker(f"sqlite:///{path}", CONFIG))
-
-
-async def test_a_folder_that_does_not_exist_is_refused(path: Path) -> None:
-    message = await refusal(SqliteTracker(f"sqlite:///{path}/missing/crawl.db", CONFIG))
-
-    assert "cannot open" in message
-
-
-@contextmanager
-def nobody() -> Iterator[None]:
-    """Be a user whom file permissions apply to."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_a_file_that_cannot_be_written_is_refused() -> None:
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "crawl.db")
-        store = sqlite_store.SqliteStore(f"sqlite:///{path}")
-        store.open()
-        store.close()
-        path.chmod(0o444)
-        path.parent.chmod(0o555)
-
-        with nobody(), pytest.raises(ConfigError, match="readonly"):
-            store.open()
-
-        path.parent.chmod(0o755)
-
-
-async def test_a_tracker_that_is_not_open_is_unavailable() -> None:
-    tracker = SqliteTracker("sqlite://", CONFIG)
-
-    with pytest.raises(Unavailable):
-        await tracker.crawls()
-
-    await tracker.close()
-
-
 async def test_what_one_process_does_another_sees(tracker: SqliteTracker, path: Path) -> None:
     other = await opened(f"sqlite:///{path}")
     await submit(tracker, *offers(2))
@@ -235,21 +133,6 @@ async def test_an_idle_worker_hears_of_what_another_process_queued(
 
     assert len(await lease(tracker)) == 1
     await other.close()
-
-
-async def test_a_file_that_another_process_locks_is_unavailable(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_store, "BUSY_TIMEOUT", 0.05)
-    tracker = await opened(f"sqlite:///{path}")
-    await submit(tracker, offer("page"))
-    with closing(sqlite3.connect(path, isolation_level=None)) as holder:
-        holder.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="locked"):
-            await tracker.stop(CRAWL)
-
-    assert await tracker.stop(CRAWL) == 1
-    await tracker.close()
 
 
 async def test_what_a_cancelled_call_leases_all_the_same_is_lent_again(
