@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from crawling.tracker.tracker import Outcome
 from tests.integration.tracking import (
     CRAWL,
     balanced,
@@ -327,3 +328,15 @@ async def test_a_drop_is_taken_back_once_by_whichever_url_is_met_first(
     status = await books(tracker)
     assert (status.accepted, status.queued, status.dropped) == (2, 1, 0)
     assert status.duplicates == 2
+
+
+async def test_a_domain_may_be_busy_more_often_than_a_float_can_double(
+    make_tracker: MakeTracker,
+) -> None:
+    tracker = await make_tracker(retry_delay=0.0)
+    await submit(tracker, offer("page"))
+    for _ in range(1050):
+        [[page], _] = await tracker.lease("worker-1", 1, "link")
+        assert await tracker.settle("worker-1", [Outcome(page, "released", busy=True)])
+
+    assert len(await lease(tracker)) == 1

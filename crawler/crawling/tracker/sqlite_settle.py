@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_DEATHS = 10
 #: Characters of a failure's detail that are kept: an exception may quote a whole page.
 MAX_DETAIL = 1_000
+#: A day of 503s doubles more often than a float can hold.
+MAX_DOUBLINGS = 64
 #: Retries come after what was not tried yet.
 RETRY_PENALTY = 10
 
@@ -232,7 +234,7 @@ def _done(step: Step, books: Books, request: Request, outcome: Outcome) -> None:
 
 def _retry(step: Step, request: Request, outcome: Outcome) -> None:
     config = step.config
-    delay = _jittered(config.retry_delay * 2.0**request.attempts, config.retry_delay_max)
+    delay = _doubled(config.retry_delay, request.attempts, config.retry_delay_max)
     request.attempts += 1
     request.priority -= RETRY_PENALTY
     if outcome.next is not None:
@@ -278,7 +280,7 @@ def push_back(step: Step, domain: str, retry_after: float) -> None:
     if retry_after <= 0:
         if deferred > step.now:
             return
-        delay = _jittered(config.retry_delay * 2.0**doublings, config.defer_max)
+        delay = _doubled(config.retry_delay, doublings, config.defer_max)
         doublings += 1
     defer(step, domain, delay, doublings)
 
@@ -292,8 +294,9 @@ def defer(step: Step, domain: str, delay: float, doublings: int = 0) -> None:
     )
 
 
-def _jittered(delay: float, maximum: float) -> float:
-    return min(maximum, delay * random.uniform(0.75, 1.25))  # noqa: S311 - spreads, hides nothing
+def _doubled(delay: float, times: int, maximum: float) -> float:
+    longest = min(maximum, delay * 2.0 ** min(times, MAX_DOUBLINGS))
+    return min(maximum, longest * random.uniform(0.75, 1.25))  # noqa: S311 - spreads, hides nothing
 
 
 def _end(step: Step, request: Request, state: str) -> None:
