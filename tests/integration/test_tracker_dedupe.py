@@ -195,6 +195,25 @@ async def test_the_seen_set_lives_as_long_as_the_crawl(make_tracker: MakeTracker
     assert await submit(tracker, offer("0"), entry="known") == 0
 
 
+async def test_a_hold_keeps_the_seen_set_of_a_crawl_that_has_ended(
+    make_tracker: MakeTracker,
+) -> None:
+    tracker = await make_tracker(dupefilter_timeout=0.05)
+    await submit(tracker, offer("page"))
+    await fetch_all(tracker)
+    await submit(tracker, offer("page"), crawl=OTHER)
+    await fetch_all(tracker)
+    await submit(tracker, offer("explored"), entry="explored", hold=60.0)
+
+    async def younger_is_forgotten() -> bool:
+        await sweep(tracker)
+        return (await tracker.trace(OTHER, offer("page").fingerprint)).state == "unseen"
+
+    await until(younger_is_forgotten)
+
+    assert await submit(tracker, offer("explored"), entry="known") == 0
+
+
 async def test_the_seen_set_survives_the_end_for_a_while(tracker: Tracker) -> None:
     await submit(tracker, offer("page"))
     await fetch_all(tracker)

@@ -67,6 +67,8 @@ local function set_hold(c)
   if how.hold > 0 then
     c.hold = now + how.hold
     call('ZADD', fleet .. 'holds', c.hold, c.cno)
+    -- One that had ended must not be forgotten before its submitter has come to the end.
+    call('ZADD', fleet .. 'ended', 'XX', 'GT', c.hold, c.cno)
   else
     c.hold = 0
     call('ZREM', fleet .. 'holds', c.cno)
