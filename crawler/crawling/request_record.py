@@ -12,7 +12,7 @@ from scrapy.utils.misc import load_object
 from crawling.exceptions import RequestError
 from crawling.links import PRIORITY_STEP
 from crawling.tracker.tracker import CrawlId, Offer
-from crawling.tracker.urls import fingerprint, host_domain, host_of
+from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint, host_domain, host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -144,14 +144,14 @@ def child_offer(
         priority = int(meta["priority"])
     depth = lease.depth if meta.get(SAME_DEPTH) else lease.depth + 1
     if meta.get("curdepth", lease.depth) != lease.depth:
-        depth = int(meta["curdepth"])
+        depth = max(0, int(meta["curdepth"]))
     way: dict[str, Any] = {}
     if request.dont_filter:
         # The same for every delivery of the page, and for no other request.
         way["salt"] = blake2b(lease.rid, salt=nth.to_bytes(8, "big"), digest_size=8).digest()
     extras = b"" if rule else extras_of(request, spider, way, lease.options)
     return Offer(
-        url=request.url,
+        url=_kept(request.url, rule),
         domain=domain_or_none(request.url),
         fingerprint=_fingerprint(request, way),
         priority=priority,
@@ -189,11 +189,11 @@ def seed_offer(request: Request, crawl: CrawlId, spider: Spider, *, rule: str = 
     """Return the offer of a Request that no leased page yielded."""
     meta = request.meta
     return Offer(
-        url=request.url,
+        url=_kept(request.url, rule),
         domain=domain_or_none(request.url),
         fingerprint=_fingerprint(request, {}),
         priority=int(meta.get("priority", request.priority)),
-        depth=int(meta.get("curdepth", 0)),
+        depth=max(0, int(meta.get("curdepth", 0))),
         extras=b"" if rule else extras_of(request, spider),
         rule=rule,
         spiderid=_other_type(meta.get("spiderid", spider.name), crawl),
@@ -206,6 +206,11 @@ def domain_or_none(url: str) -> str:
         return host_domain(host_of(url))
     except RequestError:
         return ""
+
+
+def _kept(url: str, rule: str) -> str:
+    # A refused data: URL can be megabytes long, and the tracker takes 64 kB.
+    return url[:MAX_URL_LENGTH] if rule else url
 
 
 def _other_type(spiderid: str, crawl: CrawlId) -> str:

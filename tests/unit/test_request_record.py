@@ -21,7 +21,7 @@ from crawling.request_record import (
     seed_offer,
 )
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Offer
-from crawling.tracker.urls import fingerprint
+from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint
 
 if TYPE_CHECKING:
     from scrapy.http import Response
@@ -246,6 +246,22 @@ def test_meta_may_give_priority_depth_and_kind_of_spider() -> None:
     offer = child(Request("http://example.com/a", meta=meta))
 
     assert (offer.priority, offer.depth, offer.spiderid) == (99, 7, "other")
+
+
+def test_of_a_url_that_is_refused_no_more_is_kept_than_one_may_have() -> None:
+    request = Request("data:text/plain," + "x" * 70_000)
+
+    kept = child_offer(request, page(), SPIDER, rule="scheme", nth=0)
+    seed = seed_offer(request, page().crawl, SPIDER, rule="scheme")
+
+    assert kept.url == seed.url == request.url[:MAX_URL_LENGTH]
+    assert kept.fingerprint == fingerprint(request.url)
+
+
+def test_no_meta_makes_a_depth_below_0() -> None:
+    request = Request("http://example.com/", meta={"curdepth": -1})
+
+    assert child(request).depth == seed_offer(request, page().crawl, SPIDER).depth == 0
 
 
 def test_scrapys_own_priority_is_added_to_the_crawls() -> None:
