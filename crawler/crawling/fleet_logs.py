@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import NotConfigured
 from scrapy.logformatter import LogFormatter
 
+from crawling.outcomes import Released
 from crawling.redis_retry_middleware import GaveUp
 from crawling.service.config import read
 from crawling.service.logs import install
@@ -15,6 +16,7 @@ from crawling.service.logs import install
 if TYPE_CHECKING:
     from scrapy import Request, Spider
     from scrapy.crawler import Crawler
+    from scrapy.http import Response
     from scrapy.logformatter import LogFormatterResult
     from twisted.python.failure import Failure
 
@@ -31,7 +33,11 @@ class FleetLogs:
 
 
 class FleetLogFormatter(LogFormatter):
-    """Scrapy's, without tracebacks of downloads whose end is on the tracker's books."""
+    """Scrapy's, without tracebacks of what is no error of the program.
+
+    Downloads that failed for good are on the tracker's books; what an output did not take
+    goes back to the tracker, and the pipeline has said so in a line.
+    """
 
     def download_error(
         self,
@@ -43,5 +49,17 @@ class FleetLogFormatter(LogFormatter):
         result = super().download_error(failure, request, spider, errmsg)
         if isinstance(failure.value, GaveUp):
             # LogRetryMiddleware and the lease's end have said it, in a line each.
+            result["level"] = logging.DEBUG
+        return result
+
+    def item_error(
+        self,
+        item: Any,
+        exception: BaseException,
+        response: Response | Failure | None,
+        spider: Spider,
+    ) -> LogFormatterResult:
+        result = super().item_error(item, exception, response, spider)
+        if isinstance(exception, Released):
             result["level"] = logging.DEBUG
         return result

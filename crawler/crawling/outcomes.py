@@ -127,9 +127,13 @@ def failure_of(error: Exception) -> Failure:
 
 
 def describe(cause: BaseException) -> str:
-    """Return type and message of *cause*, cut, and safe to store as UTF-8."""
-    text = f"{type(cause).__name__}: {cause}"[:DETAIL_LENGTH]
-    return text.encode("utf-8", "replace").decode("utf-8")
+    """Return type and message of *cause*, cut, and safe to store as UTF-8.
+
+    The names of our own classes say nothing that the message and the reason do not.
+    """
+    name = "" if type(cause).__module__.startswith("crawling.") else type(cause).__name__
+    text = f"{name}: {cause}" if name else str(cause)
+    return text[:DETAIL_LENGTH].encode("utf-8", "replace").decode("utf-8")
 
 
 def _own_reason(cause: BaseException) -> str:

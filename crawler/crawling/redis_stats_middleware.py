@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from scrapy import signals
-from scrapy.utils.defer import deferred_from_coro
-from twisted.internet.task import LoopingCall
 
 from crawling.service.config import read, tracker_url
 from crawling.service.counters import RedisCounts, RollingCounts
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from scrapy import Spider
     from scrapy.crawler import Crawler
     from scrapy.http import Response
-    from twisted.internet.defer import Deferred
 
 _counts: WeakKeyDictionary[Crawler, StatusCounts] = WeakKeyDictionary()
 
@@ -51,8 +50,8 @@ class StatusCounts:
             else ()
         )
         self._rolling = RollingCounts([WINDOWS[name] for name in read(settings, "STATS_TIMES")])
-        self._shared: RedisCounts | None = None
-        self._writing = LoopingCall(self._write)
+        self._closing = asyncio.Event()
+        self._writing: asyncio.Task[None] | None = None
         if self._statuses:
             crawler.signals.connect(self._opened, signals.spider_opened)
             crawler.signals.connect(self._closed, signals.spider_closed)
@@ -67,21 +66,24 @@ class StatusCounts:
     def _opened(self, spider: Spider) -> None:
         if self._url.partition("://")[0] in {"redis", "rediss", "unix"}:
             prefix = f"stats:crawler:{socket.gethostname()}:{spider.name}"
-            self._shared = RedisCounts(self._url, prefix, timeout=self._timeout)
-            self._writing.start(self._cycle, now=False)
+            shared = RedisCounts(self._url, prefix, timeout=self._timeout)
+            self._writing = asyncio.get_running_loop().create_task(self._write(shared))
 
-    def _write(self) -> Deferred[None]:
-        assert self._shared is not None
-        return deferred_from_coro(self._shared.write(self._rolling))
+    async def _write(self, shared: RedisCounts) -> None:
+        """Write once a cycle, and what is left at the end."""
+        while not self._closing.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._cycle)
+            await shared.write(self._rolling)
+        await shared.close()
 
     async def _closed(self) -> None:
         for status, totals in self.totals().items():
             for window, count in totals.items():
                 self._stats.set_value(f"status/{status}/{window}", count)
-        if self._shared is not None:
-            self._writing.stop()
-            await self._shared.write(self._rolling)
-            await self._shared.close()
+        if self._writing is not None:
+            self._closing.set()
+            await self._writing
 
 
 class RedisStatsMiddleware:

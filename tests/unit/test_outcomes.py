@@ -30,6 +30,7 @@ from crawling.outcomes import (
     retry_asked,
     retry_request,
 )
+from crawling.redis_retry_middleware import GaveUp
 
 
 def wrapped(kind: type[Exception], *causes: Exception) -> Exception:
@@ -80,8 +81,16 @@ def test_each_error_has_its_reason(cause: Exception, reason: str) -> None:
     verdict = classify(cause)
 
     assert (verdict.kind, verdict.reason) == ("failed", reason)
-    assert type(cause).__name__ in verdict.detail
+    assert str(cause) in verdict.detail
     assert classify(failure_of(cause)) == verdict
+
+
+def test_a_detail_names_the_class_of_an_error_unless_it_is_our_own() -> None:
+    assert describe(ValueError("bad")) == "ValueError: bad"
+    assert describe(GaveUp("http_500", "500 Internal Server Error")) == (
+        "500 Internal Server Error"
+    )
+    assert describe(GaveUp("timeout", describe(TimeoutError("30 s")))) == "TimeoutError: 30 s"
 
 
 @pytest.mark.parametrize(
@@ -133,10 +142,10 @@ def test_a_page_that_scrapy_withholds_from_the_spider_fails_with_its_status() ->
 
 
 def test_an_own_error_brings_its_reason() -> None:
-    class GaveUp(Exception):
+    class Own(Exception):
         reason = "http_503"
 
-    assert classify(GaveUp())[:2] == ("failed", "http_503")
+    assert classify(Own())[:2] == ("failed", "http_503")
 
 
 @pytest.mark.parametrize("reason", ["no such reason", None, 7, Failure])

@@ -73,10 +73,6 @@ def main(mode: str, *arguments: str) -> None:
     for assignment in arguments[1::2]:
         name, _, value = assignment.partition("=")
         settings.set(name, value, priority="cmdline")
-    if not settings.getbool("TWISTED_REACTOR_ENABLED", True):
-        # These count with Twisted's clock.
-        for components in ("DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES"):
-            settings.set(components, {}, priority="cmdline")
     process = (CrawlerProcess if mode == "CrawlerProcess" else AsyncCrawlerProcess)(settings)
     process.crawl(Stopped)
     process.start()
