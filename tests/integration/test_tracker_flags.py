@@ -315,3 +315,25 @@ async def test_an_expired_crawl_goes_on_with_a_later_expiry(tracker: Tracker) ->
     await submit(tracker, offer("new"), options=later)
 
     assert paths(await lease(tracker)) == ["new"]
+
+
+async def test_nothing_is_queued_in_a_crawl_whose_time_is_over(tracker: Tracker) -> None:
+    over = CrawlOptions(expires=time.time() - 1)
+
+    assert await submit(tracker, *offers(2), options=over) == 0
+
+    status = await books(tracker)
+    assert (status.state, status.reasons) == ("expired", {"expired": 2})
+    assert [event.body["state"] for event in await tracker.events()] == ["expired"]
+
+
+async def test_nothing_is_tried_again_in_a_crawl_whose_time_is_over(tracker: Tracker) -> None:
+    await submit(tracker, offer("page"))
+    [page] = await lease(tracker)
+    await settle(tracker, page, "failed")
+    await submit(tracker, options=CrawlOptions(expires=time.time() - 1))
+
+    assert await tracker.retry(CRAWL) == 0
+
+    status = await books(tracker)
+    assert (status.state, status.failed, status.queued) == ("finished", 1, 0)

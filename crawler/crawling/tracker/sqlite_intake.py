@@ -84,7 +84,7 @@ class Intake:
         offers = [_storable(offer) for offer in offers]
         self._next = self._step.numbers(len(offers))
         for offer in offers:
-            self._accept(offer, offer.rule or self._over_budget(offer.domain))
+            self._accept(offer, offer.rule or self._over_limit(offer.domain))
         return self._save()
 
     def links(self, offers: Sequence[Offer]) -> int:
@@ -120,7 +120,7 @@ class Intake:
             state = self._seen_now(fingerprint) or known.get(fingerprint)
             # Queued again since, as a seed: what became of that counts.
             is_last = state in {None, f"failed {request.reason}"}
-            if is_last and self._over_budget(request.home or request.offer.domain):
+            if is_last and self._over_limit(request.home or request.offer.domain):
                 continue
             handled.append((request.id,))
             if is_last:
@@ -152,10 +152,12 @@ class Intake:
             return books.state
         if maximum and books.queued + books.delayed >= maximum:
             return "queue_full"
-        return self._over_budget(offer.domain)
+        return self._over_limit(offer.domain)
 
-    def _over_budget(self, domain: str) -> str:
-        books, max_pages = self._books, self._options.max_pages
+    def _over_limit(self, domain: str) -> str:
+        books, max_pages, expires = self._books, self._options.max_pages, self._options.expires
+        if 0 < expires <= self._step.now:
+            return "expired"
         if max_pages is not None and books.outstanding + books.done >= max_pages:
             return "page_limit"
         if self._domain_limit is None:

@@ -45,7 +45,9 @@ def submit(
     take = {"seed": intake.seeds, "known": intake.links, "explored": intake.explored}[entry]
     queued = take(offers)
     books.hold = step.now + hold if hold > 0 else None
-    step.expire_due()
+    # After the offers: a crawl whose time is over books them as expired before it ends.
+    if books.expires is not None and books.expires <= step.now:
+        step.end(books, "expired")
     return Submitted(queued, repeated=False)
 
 
