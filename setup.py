@@ -15,6 +15,8 @@ setup(
         for package in find_packages(root, include=[name, f"{name}.*"])
     ],
     package_dir={name: f"{root}/{name}" for name, root in ROOTS.items()},
+    # Only what is named here: else setuptools takes the Lua folder for a package.
+    include_package_data=False,
     package_data={
         "": ["py.typed"],
         "crawling.tracker": ["lua/*.lua", "*.sql"],

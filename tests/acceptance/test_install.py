@@ -48,13 +48,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the bin folder of a fresh environment with the wheel of this checkout."""
+    """Return the bin folder of a fresh environment, installed from this checkout's sdist.
+
+    pip makes a wheel of the sdist: a file that either lacks is missing.
+    """
     folder = tmp_path_factory.mktemp("fresh")
     checkout = folder / "checkout"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info"))
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     bin_folder = folder / "venv" / "bin"
-    subprocess.run([bin_folder / "pip", "install", "--quiet", checkout], check=True)
+    pip: list[str | Path] = [bin_folder / "pip", "install", "--quiet"]
+    subprocess.run([*pip, "build"], check=True)
+    subprocess.run(
+        [bin_folder / "python", "-m", "build", "--sdist", "--outdir", folder, checkout],
+        check=True,
+        capture_output=True,
+    )
+    subprocess.run([*pip, *folder.glob("*.tar.gz")], check=True)
     return bin_folder
 
 
@@ -127,5 +137,10 @@ def test_make_crawl_leaves_a_readable_archive(site: str, tmp_path: Path) -> None
 def test_the_package_holds_what_it_needs_at_run_time(installed: Path) -> None:
     package = next(installed.parent.glob("lib/python*/site-packages/crawling"))
 
-    assert list(package.glob("tracker/lua/*.lua"))
-    assert (package / "py.typed").exists()
+    needed = {
+        path.relative_to(ROOT / "crawler" / "crawling")
+        for name in ("*.py", "*.lua", "*.sql", "py.typed")
+        for path in (ROOT / "crawler" / "crawling").rglob(name)
+    }
+    assert len({path.suffix for path in needed}) == 4
+    assert {path for path in needed if not (package / path).is_file()} == set()
