@@ -16,6 +16,7 @@ from crawling.exceptions import ConfigError, RequestError
 from crawling.report import show, summary_text
 from crawling.service.addresses import is_private
 from crawling.service.config import overrides, typed_settings
+from crawling.service.cookies import parse_cookies
 from crawling.service.kinds import LARGEST
 from crawling.tracker.tracker import CrawlOptions
 from crawling.tracker.urls import check_url, host_of
@@ -135,6 +136,8 @@ def make_manager(args: argparse.Namespace) -> CrawlManager:
         raise ConfigError("URL", "say where to begin: a URL, or --known FILE")
     if not 1 <= args.priority <= 100:
         raise ConfigError("--priority", f"must be from 1 to 100, not {args.priority}")
+    if args.cookie is not None and not parse_cookies(args.cookie):
+        raise ConfigError("--cookie", f"must be name=value, not {args.cookie!r}")
     if args.spider != "id":
         args.urls = [seed_url(url, allow_private=args.allow_private) for url in args.urls]
     return CrawlManager(

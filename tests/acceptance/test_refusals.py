@@ -46,6 +46,7 @@ def folder(tmp_path: Path) -> Path:
         (["--tracker", "sqlite:///absent/x.db"], "absent/x.db"),
         (["--tracker", "sqlite:///bytes"], "file is not a database"),
         (["--save", "pages/", "--file-name", "{nothing}"], "{nothing}"),
+        (["--cookie", "session"], "--cookie: must be name=value"),
         (["-s", "RETRY_TIMES"], "must be NAME=VALUE"),
         (["-s", f"CONCURRENT_REQUESTS={HUGE}"], "CONCURRENT_REQUESTS: must be at most"),
         (["-s", "SCHEDULER=no.such"], "SCHEDULER: cannot load 'no.such'"),
