@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 
-from crawling.exceptions import ConfigError, FleetError
+from crawling.exceptions import ConfigError, FleetError, Unavailable
 from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
     text,
@@ -20,7 +20,7 @@ from crawling.tracker.redis_records import (
     unpack_trace,
 )
 from crawling.tracker.redis_watch import read_deadlines
-from crawling.tracker.scripts import Scripts, answer, redis_errors
+from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
 from crawling.tracker.tracker import DomainStatus, Event, Trace, Tracker, WorkerStatus
 
 if TYPE_CHECKING:
@@ -67,8 +67,11 @@ class RedisViews(Tracker):
     async def open(self) -> None:
         try:
             await self._check_server()
-        except FleetError:
+        except FleetError as error:
             await self.close()
+            # Later it may be somebody at work on the server: then it is waited for.
+            if isinstance(error, Unavailable) and is_lasting(error):
+                raise ConfigError("TRACKER", str(error)) from error
             raise
 
     async def close(self) -> None:

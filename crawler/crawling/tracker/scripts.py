@@ -20,7 +20,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from crawling.exceptions import ConfigError, Unavailable
+from crawling.exceptions import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -90,19 +90,31 @@ PASSING_REFUSALS = (
 )
 
 
+#: What waiting does not mend, unless somebody changes the server.
+LASTING_REFUSALS = (AuthenticationError, AuthorizationError, NoPermissionError, InvalidResponse)
+
+
+def is_lasting(error: Unavailable) -> bool:
+    """Whether what Redis said, also while the connection was made, is no mere outage."""
+    cause = error.__cause__
+    return isinstance(cause, LASTING_REFUSALS) or (
+        cause is not None and isinstance(cause.__cause__, LASTING_REFUSALS)
+    )
+
+
 @contextmanager
 def redis_errors() -> Iterator[None]:
     """Turn errors of Redis into ours; what is left is an error in a script."""
     try:
         yield
-    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
-        raise ConfigError("TRACKER", f"Redis does not permit it: {error}") from error
     except InvalidResponse as error:
-        raise ConfigError("TRACKER", f"is no Redis: {error}") from error
+        raise Unavailable(f"is no Redis: {error}") from error
+    except LASTING_REFUSALS as error:
+        raise Unavailable(f"Redis does not permit it: {error}") from error
     except (RedisConnectionError, RedisTimeoutError) as error:
         # redis-py wraps what Redis refused while the connection was made.
-        if isinstance(error.__cause__, AuthenticationError):
-            raise ConfigError("TRACKER", f"Redis does not permit it: {error}") from error
+        if isinstance(error.__cause__, LASTING_REFUSALS):
+            raise Unavailable(f"Redis does not permit it: {error}") from error
         raise Unavailable(f"Redis does not answer: {error}") from error
     except ResponseError as error:
         # Redis 6 wraps a refusal inside a script in an error of the script; the class
