@@ -16,6 +16,7 @@ from crawling.exceptions import ConfigError, FleetError
 from crawling.report import printable, show, status_text, trace_text
 from crawling.service.config import load_settings, tracker_config
 from crawling.tracker.connect import close_tracker, open_tracker
+from crawling.tracker.tracker import FAILED_REASONS, is_failure
 from crawling.tracker.urls import fingerprint
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def make_parser() -> argparse.ArgumentParser:
         if name == "trace":
             command.add_argument("url", metavar="URL")
         if name == "retry":
-            command.add_argument("--reason", default="", help="only what failed for this")
+            command.add_argument(
+                "--reason", default="", type=_reason, help="only what failed for this"
+            )
     return parser
 
 
@@ -120,6 +123,13 @@ def _crawl_name() -> argparse.ArgumentParser:
     name.add_argument("--spider", metavar="NAME", help="the crawl's kind of spider")
     name.add_argument("--appid", metavar="ID", help="the crawl's application")
     return name
+
+
+def _reason(text: str) -> str:
+    if text and not is_failure(text):
+        reasons = ", ".join(sorted(FAILED_REASONS))
+        raise argparse.ArgumentTypeError(f"must be {reasons} or http_500, not {text!r}")
+    return text
 
 
 def _on_tracker(

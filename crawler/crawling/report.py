@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import Unavailable
-from crawling.tracker.tracker import FAILED_REASONS
+from crawling.tracker.tracker import is_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,8 +73,8 @@ def summary_text(summary: Summary, savers: Sequence[str]) -> str:
 
 def ledger_lines(status: CrawlStatus) -> list[str]:
     """Return the books of a crawl, a line a column."""
-    failed = {r: n for r, n in status.reasons.items() if _is_failure(r)}
-    dropped = {r: n for r, n in status.reasons.items() if not _is_failure(r)}
+    failed = {r: n for r, n in status.reasons.items() if is_failure(r)}
+    dropped = {r: n for r, n in status.reasons.items() if not is_failure(r)}
     lines = [
         f"  accepted   {status.accepted}",
         f"  done       {status.done}{_counts(status.statuses)}",
@@ -115,10 +115,6 @@ def trace_text(url: str, trace: Trace) -> str:
         if moment is not None:
             words.append(f"{name} {time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(moment))}")
     return "  ".join(words)
-
-
-def _is_failure(reason: str) -> bool:
-    return reason in FAILED_REASONS or reason.startswith("http_")
 
 
 def _counts(counts: Mapping[str, int] | Mapping[int, int]) -> str:

@@ -138,3 +138,11 @@ def test_an_unknown_crawl_and_a_tracker_that_is_away_are_named(tmp_path: Path) -
     assert unknown.stderr == "fleet: --crawlid: this tracker has no crawl\n"
     assert away.stderr.startswith("fleet: Redis does not answer")
     assert len(away.stderr.splitlines()) == 1
+
+
+def test_a_reason_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -> None:
+    where = ("--tracker", "sqlite:///x.db")
+    refused = fleet("retry", "--reason", "time_out", *where, cwd=tmp_path, code=2)
+
+    assert "argument --reason: must be bad_response, dns, " in refused.stderr
+    assert refused.stderr.endswith("or http_500, not 'time_out'\n")

@@ -29,6 +29,12 @@ DROPPED_REASONS = frozenset(
 #: Dropped for one of these, a URL is queued again when it is met again.
 PASSING_REASONS = frozenset({"page_limit", "queue_full", "stopped", "expired"})
 
+
+def is_failure(reason: str) -> bool:
+    """Whether *reason* is one of those of failed requests."""
+    return reason in FAILED_REASONS or reason.startswith("http_")
+
+
 #: What becomes of a lease.
 Kind = Literal["done", "failed", "retry", "redirect", "dropped", "released"]
 #: Where a crawl stands.
