@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from scrapy.settings import default_settings
 from scrapy.utils.misc import load_object
 
 from crawling import settings as fleet
+from crawling.service.config import crawl_setting
+from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -52,8 +53,8 @@ class FleetAddon:
         for name, value in vars(fleet).items():
             if name in NEEDED or (name.isupper() and not _is_scrapys(name)):
                 settings.set(name, value, "addon")
-        name = quote(self._spider, safe="")
-        settings.set("CRAWL", f"{name}/default/{name}", "addon")
+        crawl = CrawlId(self._spider, "default", self._spider)
+        settings.set("CRAWL", crawl_setting(crawl), "addon")
         if not settings.get("TRACKER"):
             settings.set("TRACKER", "sqlite://", "addon")
         for setting in COMPONENTS:

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
@@ -17,7 +16,7 @@ from crawling.components import check_components, check_reactor, find_spider
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.links import LinkRules
 from crawling.savers.targets import make_saver, open_savers
-from crawling.service.config import tracker_config
+from crawling.service.config import crawl_setting, tracker_config
 from crawling.service.cookies import bound_to_seeds
 from crawling.spiders.id_spider import IdSpider
 from crawling.spiders.link_spider import LinkSpider
@@ -47,6 +46,8 @@ BATCH = 1000
 HOLD = 60.0
 #: Seconds between two tries of a submit while the tracker is away.
 RETRY_PAUSE = 1.0
+#: States of a seed in which the same command queues it, again or for the first time.
+DUE = frozenset({"unseen", "failed", "dropped"})
 
 _ran: list[CrawlId] = []
 
@@ -183,7 +184,7 @@ class CrawlManager:
         await tracker.submit(self.crawl_id, (), options, entry="known", hold=HOLD)
         for batch in batches(explored):
             await self._submit(tracker, self._offers(batch), "explored")
-        due = [url for url in seeds if await self._is_due(tracker, url)]
+        due = [seed for seed in seeds if await self._state(tracker, seed) in DUE]
         await self._submit(tracker, self._offers(due), "seed")
         await self._submit(tracker, self._offers(islice(known, BATCH)), "known")
 
@@ -225,9 +226,9 @@ class CrawlManager:
     def _offers(self, entries: Iterable[str]) -> list[Offer]:
         return [self._anywhere.seed(self._url(entry), self.priority) for entry in entries]
 
-    async def _is_due(self, tracker: Tracker, seed: str) -> bool:
+    async def _state(self, tracker: Tracker, seed: str) -> str:
         trace = await tracker.trace(self.crawl_id, fingerprint(self._url(seed)))
-        return trace.state in {"unseen", "failed", "dropped"}
+        return trace.state
 
     def _url(self, entry: str) -> str:
         if issubclass(self._spidercls, IdSpider):
@@ -237,17 +238,13 @@ class CrawlManager:
     async def _summary(self, tracker: Tracker, seeds: Sequence[str], started: float) -> Summary:
         status = await tracker.crawl(self.crawl_id)
         assert status is not None
-        traces = [
-            await tracker.trace(self.crawl_id, fingerprint(self._url(seed))) for seed in seeds
-        ]
+        states = [await self._state(tracker, seed) for seed in seeds]
         return Summary(
             state="interrupted" if status.state in {"running", "paused"} else status.state,
             status=status,
             elapsed=time.monotonic() - started,
             failures=await tracker.failures(self.crawl_id),
-            fetched_seeds=any(trace.state == "done" for trace in traces)
-            if traces
-            else status.done > 0,
+            fetched_seeds="done" in states if states else status.done > 0,
         )
 
     def _make_settings(self) -> Settings:
@@ -256,8 +253,7 @@ class CrawlManager:
         for name, value in self.settings.items():
             settings.set(name, value, priority="cmdline")
         settings.set("TRACKER", self.tracker, priority="cmdline")
-        crawl = "/".join(quote(part, safe="") for part in self.crawl_id)
-        settings.set("CRAWL", crawl, priority="cmdline")
+        settings.set("CRAWL", crawl_setting(self.crawl_id), priority="cmdline")
         settings.set("SAVERS", list(self.savers), priority="cmdline")
         if self.file_name is not None:
             settings.set("FILE_NAME", self.file_name, priority="cmdline")

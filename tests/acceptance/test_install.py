@@ -7,12 +7,12 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.servers.small_site import Answer, small_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,28 +22,18 @@ ROOT = Path(__file__).parents[2]
 DOCS_SITE = "https://example.com"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def site() -> Iterator[str]:
     """Return the URL of a small site with three pages."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "index.html").write_text(
-        '<a href="/about.html">About</a> <a href="/gone">Gone</a>'
-    )
-    (folder / "about.html").write_text('<a href="/">Home</a> <a href="/news.html">News</a>')
-    (folder / "news.html").write_text("<p>No news</p>")
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(folder))
-    )
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    pages = {
+        "/": b'<a href="/about.html">About</a> <a href="/gone">Gone</a>',
+        "/about.html": b'<a href="/">Home</a> <a href="/news.html">News</a>',
+        "/news.html": b"<p>No news</p>",
+    }
+    html = {"Content-Type": "text/html"}
+    with small_site() as running:
+        running.answers = {path: Answer(200, body, html) for path, body in pages.items()}
+        yield running.url("")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from crawling.exceptions import ConfigError
 from crawling.service.options import ALIASES, OPTIONS, RETIRED
-from crawling.tracker.tracker import TrackerConfig
+from crawling.tracker.tracker import CrawlId, TrackerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,6 +140,11 @@ def tracker_config(settings: Settings) -> TrackerConfig:
             f"must be at least RETRY_DELAY ({config.retry_delay}), not {config.retry_delay_max}",
         )
     return config
+
+
+def crawl_setting(crawl: CrawlId) -> str:
+    """Return the value of CRAWL that names *crawl*."""
+    return "/".join(quote(part, safe="") for part in crawl)
 
 
 def own_address() -> str:
