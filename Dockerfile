@@ -3,6 +3,8 @@ FROM python:3.12-slim
 WORKDIR /fleet
 COPY setup.py pyproject.toml README.md LICENSE ./
 COPY crawler crawler
+COPY kafka-monitor kafka-monitor
+COPY redis-monitor redis-monitor
 RUN pip install --no-cache-dir . \
     && useradd --create-home fleet \
     && mkdir /pages \

@@ -8,12 +8,14 @@ BIN    := $(VENV)/bin
 OLDEST_SCRAPY := 2.14.0
 SAVE   ?= pages.tar.gz
 DEPTH  ?= 2
+#: Processes that share the tests; most of them wait most of the time.
+JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench soak clean redis
+.PHONY: help crawl test test-newest test-oldest lint bench soak soak-crawl clean redis kafka
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
-	@echo "make test | lint | bench | soak | clean"
+	@echo "make test | lint | bench | soak | soak-crawl | clean"
 
 crawl: $(VENV)/installed
 	@test -n "$(URL)" || { echo "make crawl: say which site: make crawl URL=https://example.com" >&2; exit 2; }
@@ -21,8 +23,9 @@ crawl: $(VENV)/installed
 
 test: test-newest test-oldest
 
-test-newest: $(VENV)/installed-test redis
-	$(BIN)/python -m pytest $(ARGS)
+test-newest: $(VENV)/installed-test redis kafka
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' $(ARGS)
+	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none
 
 test-oldest: $(VENV)-oldest/installed-test redis
 	$(VENV)-oldest/bin/python -m pytest tests/unit tests/integration/test_scheduler_cases.py
@@ -32,14 +35,20 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-test redis
+bench: $(VENV)/installed-test redis kafka
 	$(BIN)/python -m bench $(ARGS)
 
-soak: $(VENV)/installed-test redis
+soak: $(VENV)/installed-test redis kafka
+	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(ARGS)
+
+soak-crawl: $(VENV)/installed-test redis
 	$(BIN)/python -m pytest tests/acceptance/test_kill.py --soak $(or $(MINUTES),10) $(ARGS)
 
 redis:
 	@tools/need-redis
+
+kafka:
+	@tools/need-kafka
 
 $(VENV)/installed: setup.py pyproject.toml
 	tools/make-venv "$(PYTHON)" $(VENV)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from setuptools import find_packages, setup
 
-#: Import package -> the folder that holds it.  The monitors join with their issues;
-#: their folders have a hyphen and cannot be imported themselves.
+#: Import package -> the folder that holds it.  The folders carry the names the operators
+#: know; those of the monitors have a hyphen and cannot be imported themselves.
 ROOTS = {
     "crawling": "crawler",
+    "kafka_monitor": "kafka-monitor",
+    "redis_monitor": "redis-monitor",
 }
 
 setup(
@@ -19,6 +21,8 @@ setup(
     include_package_data=False,
     package_data={
         "": ["py.typed"],
+        "crawling.messages": ["schemas/*.json"],
+        "crawling": ["template/*"],
         "crawling.tracker": ["lua/*.lua", "*.sql"],
     },
 )

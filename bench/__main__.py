@@ -1,4 +1,4 @@
-"""`python -m bench [crawl] [frontier] [ingest]`: measure, and print the figures.
+"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory]`: measure, and print the figures.
 
 With `--save` they also go to docs/reference/benchmarks.md, which is made from
 benchmarks.json beside it, where the latest run of each is kept.
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import crawl, frontier, ingest
+from bench import crawl, frontier, ingest, kafka, workers
 from bench.peers import ROOT, SCRAPY_REDIS
 from bench.processes import machine
 
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA = ROOT / "docs" / "reference" / "benchmarks.json"
-TABLES = {"crawl": crawl.tables, "frontier": frontier.tables, "ingest": ingest.tables}
+TABLES = {
+    "crawl": crawl.tables,
+    "frontier": frontier.tables,
+    "ingest": ingest.tables,
+    "kafka": kafka.tables,
+    "workers": workers.tables,
+    "memory": workers.memory_tables,
+}
 INTRODUCTION = """\
 # Benchmarks
 
@@ -41,6 +48,9 @@ def main() -> None:
         "crawl": lambda: crawl.measure(options.rounds, options.seconds),
         "frontier": lambda: frontier.measure(options.rounds),
         "ingest": ingest.measure,
+        "kafka": kafka.measure,
+        "workers": lambda: workers.measure(options.rounds, options.seconds),
+        "memory": lambda: workers.measure_memory(options.pages),
     }
     results = {}
     for name in options.names or measures:
@@ -58,6 +68,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(TABLES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each crawl")
+    parser.add_argument("--pages", type=int, default=100_000, help="of the memory's crawl")
     parser.add_argument("--json", action="store_true", help="print JSON, not Markdown")
     parser.add_argument("--save", action="store_true", help=f"write {DATA.name} and its page")
     return parser

@@ -95,8 +95,17 @@ def cpu_seconds(pid: int) -> float:
 
 def peak_rss(pid: int) -> int:
     """Return the most memory that a process has had, in bytes."""
+    return _memory(pid, "VmHWM:")
+
+
+def rss(pid: int) -> int:
+    """Return the memory that a process has now, in bytes."""
+    return _memory(pid, "VmRSS:")
+
+
+def _memory(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0
 

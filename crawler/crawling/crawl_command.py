@@ -19,7 +19,7 @@ from crawling.service.config import overrides, typed_settings
 from crawling.service.cookies import parse_cookies
 from crawling.service.kinds import LARGEST
 from crawling.tracker.tracker import CrawlOptions
-from crawling.tracker.urls import check_url, host_of
+from crawling.tracker.urls import check_url, host_of, with_scheme
 
 if TYPE_CHECKING:
     import argparse
@@ -192,8 +192,7 @@ def crawl_options(args: argparse.Namespace) -> CrawlOptions:
 
 def seed_url(url: str, *, allow_private: bool) -> str:
     """Return *url*, with http:// when it has no scheme; raise `ConfigError` if it is none."""
-    if "://" not in url:
-        url = f"http://{url}"
+    url = with_scheme(url)
     try:
         check_url(url)
     except RequestError as error:

@@ -49,7 +49,7 @@ def _crawl_cookies(request: Request) -> dict[str, str]:
     text, lease = request.meta.get("cookie"), current_lease()
     if not text or lease is None:
         return {}
-    domains = lease.options.shared.get("cookie_domains")
+    domains = request.meta.get("cookie_domains")
     if domains is None:
         domains = [domain_or_none(_asked_for(request))] if lease.depth == 0 else []
     return parse_cookies(text) if domain_or_none(request.url) in domains else {}

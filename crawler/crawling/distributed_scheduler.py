@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import secrets
-import socket
 import time
 from dataclasses import dataclass
 from itertools import chain
@@ -32,7 +29,7 @@ from crawling.outcomes import Released, Verdict
 from crawling.request_record import request_of
 from crawling.service.config import read, tracker_config, tracker_url
 from crawling.signals import leases_taken, output_down, output_up, stopping
-from crawling.tracker.tracker import CrawlId
+from crawling.tracker.tracker import CrawlId, worker_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,8 +103,7 @@ class DistributedScheduler:
         self._stats: StatsCollector = crawler.stats
         self._config = config
         name = self._spider.name
-        worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        post = Post(config.url, config.tracker, worker, name, config.crawl)
+        post = Post(config.url, config.tracker, worker_name(name), name, config.crawl)
         self._pump = LeasePump(post, self, self._stats)
         self._buffer = LeaseBuffer()
         self._rules = CrawlRules(private_allowed=config.private_allowed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any, Protocol
 
 from scrapy import Request
@@ -12,7 +13,7 @@ from scrapy.http import Response
 from scrapy.utils.url import url_is_from_any_domain
 from twisted.python.failure import Failure
 
-from crawling.exceptions import RequestError
+from crawling.exceptions import RequestError, TooLarge
 from crawling.held_lease import held_here
 from crawling.outcomes import Released, Verdict, cause_of, classify, describe, retry_asked
 from crawling.request_record import child_offer, next_offer, seed_offer
@@ -173,8 +174,7 @@ class InFlight:
         """Settle a lease whose Request some middleware replaced by *request*."""
         asked = retry_asked(request)
         if asked is not None:
-            verdict = Verdict("retry", asked.reason, asked.detail)
-            self.settle(held, verdict, busy=asked.busy, retry_after=asked.retry_after)
+            self.settle(held, Verdict("retry", *astuple(asked)))
             return
         assert held.request is not None
         redirected = _is_redirect(held.request, request)
@@ -232,6 +232,8 @@ class InFlight:
                 verdict.kind,
                 reason=verdict.reason,
                 detail=verdict.detail,
+                busy=verdict.busy,
+                retry_after=verdict.retry_after,
                 links=links,
                 **facts,
             )
@@ -262,7 +264,9 @@ def _verdict(held: HeldLease) -> Verdict:
         if isinstance(error, Released):
             return classify(error)
     if held.lost_items:
-        return Verdict("failed", "output_error", describe(held.lost_items[0]))
+        error = held.lost_items[0]
+        reason = "too_large" if isinstance(error, TooLarge) else "output_error"
+        return Verdict("failed", reason, describe(error))
     if failure is not None:
         return classify(failure)
     # Without an errback, the refusal comes back as the spider's error.

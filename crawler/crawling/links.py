@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import islice
 from typing import TYPE_CHECKING, Any
-
-import re2
 
 from crawling.exceptions import ConfigError, RequestError
 from crawling.service.addresses import is_private
 from crawling.service.config import typed
+from crawling.service.patterns import compile_regex, domain, texts_of
+from crawling.tracker.extras import inherited
 from crawling.tracker.tracker import Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, ascii_host, fingerprint, host_domain, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from crawling.service.config import Settings
     from crawling.tracker.tracker import CrawlOptions, Lease
 
 #: How much less urgent a discovered link is than the page it stands on.
 PRIORITY_STEP = 10
-#: Links of one page; what is beyond them is not looked at.
-MAX_LINKS = 100_000
 #: Origins (`https://host:port`) whose verdict is remembered, per crawl.
 ORIGINS = 20_000
-
-# A name or an IP address: no scheme, port, path or wildcard.
-_DOMAIN = re.compile(r"[a-z0-9_\-]+(?:\.[a-z0-9_\-]+)*|[0-9a-f.]*:[0-9a-f:.]*:[0-9a-f:.]*")
 
 
 class LinkBatch:
@@ -58,10 +51,10 @@ class LinkRules:
         self._private_allowed = private is not None and typed(
             "ALLOW_PRIVATE_ADDRESSES", private
         )
-        self._domains = tuple(_domain(text) for text in _listed(shared, "allowed_domains"))
+        self._domains = tuple(domain(text) for text in texts_of(shared, "allowed_domains"))
         self._subdomains = tuple(f".{domain}" for domain in self._domains)
         self._extensions = tuple(
-            f".{text.removeprefix('.').lower()}" for text in _listed(shared, "deny_extensions")
+            f".{text.removeprefix('.').lower()}" for text in texts_of(shared, "deny_extensions")
         )
         self._allow = _union(shared, "allow_regex")
         self._deny = _union(shared, "deny_regex")
@@ -76,8 +69,11 @@ class LinkRules:
         """Return one offer for each distinct page among *urls*, found on the leased one."""
         priority, depth = lease.priority - PRIORITY_STEP, lease.depth + 1
         offers: dict[bytes, Offer] = {}
+        extras = inherited(lease)
         for url in urls:
             offer = _offer(url, *self._judge(url), priority, depth)
+            if extras and not offer.rule:
+                offer = offer._replace(extras=extras)
             offers.setdefault(offer.fingerprint, offer)
         return list(offers.values())
 
@@ -126,54 +122,14 @@ class LinkRules:
         return not self._domains or host in self._domains or host.endswith(self._subdomains)
 
 
-@lru_cache(maxsize=1000)
-def compile_regex(option: str, pattern: str) -> Any:
-    """Return *pattern* compiled by re2, for bytes; its time is linear whatever it says."""
-    quiet = re2.Options()
-    quiet.log_errors = False
-    try:
-        return re2.compile(pattern.encode("utf-8"), quiet)
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = error.args[0]
-        said = reason.decode("utf-8", "replace") if isinstance(reason, bytes) else error
-        raise ConfigError(option, f"cannot use the pattern {pattern!r}: {said}") from error
-
-
-def find_all(pattern: Any, text: str) -> Iterator[str]:
-    """Yield what the first group of *pattern* matched, or all of it where it has none."""
-    group = min(pattern.groups, 1)
-    for match in islice(pattern.finditer(text.encode("utf-8", "replace")), MAX_LINKS):
-        if match[group]:
-            yield match[group].decode("utf-8", "replace")
-
-
 def _union(shared: Mapping[str, Any], option: str) -> Any:
     """Return one pattern for the option's many, None for none: each is tried in one pass."""
-    patterns = _listed(shared, option)
+    patterns = texts_of(shared, option)
     for pattern in patterns:
         compile_regex(option, pattern)
     if not patterns:
         return None
     return compile_regex(option, "|".join(f"(?:{pattern})" for pattern in patterns))
-
-
-def _listed(shared: Mapping[str, Any], option: str) -> list[str]:
-    value = shared.get(option)
-    texts = [value] if isinstance(value, str) else list(value or ())
-    for text in texts:
-        if not isinstance(text, str) or not text:
-            raise ConfigError(option, f"must be a list of texts, not {value!r}")
-    return texts
-
-
-def _domain(text: str) -> str:
-    """Return an allowed domain as hosts are compared to it."""
-    domain = ascii_host(text.strip().removeprefix("."))
-    if not _DOMAIN.fullmatch(domain):
-        raise ConfigError(
-            "allowed_domains", f"must be domains such as example.com, not {text!r}"
-        )
-    return domain
 
 
 def _file_name(url: str) -> str:

@@ -255,6 +255,9 @@ class CrawlManager:
         settings.set("TRACKER", self.tracker, priority="cmdline")
         settings.set("CRAWL", crawl_setting(self.crawl_id), priority="cmdline")
         settings.set("SAVERS", list(self.savers), priority="cmdline")
+        # One command needs no Kafka: only who names it gets it.
+        if "KAFKA_HOSTS" not in self.settings:
+            settings.set("KAFKA_HOSTS", None, priority="cmdline")
         if self.file_name is not None:
             settings.set("FILE_NAME", self.file_name, priority="cmdline")
         return settings

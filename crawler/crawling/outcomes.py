@@ -23,7 +23,7 @@ from twisted.web._newclient import BadResponseVersion, ParseError
 from twisted.web.client import ResponseFailed, ResponseNeverReceived
 from twisted.web.http import PotentialDataLoss, _DataLoss
 
-from crawling.exceptions import OutputError
+from crawling.exceptions import OutputError, TooLarge
 from crawling.tracker.tracker import DROPPED_REASONS, FAILED_REASONS
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ class Verdict(NamedTuple):
     kind: Kind
     reason: str = ""
     detail: str = ""
+    #: As of `Outcome`: whether, and how long, the whole domain is to rest.
+    busy: bool = False
+    retry_after: float = 0.0
 
 
 _asked: WeakKeyDictionary[Request, RetryAsked] = WeakKeyDictionary()
@@ -108,7 +111,8 @@ def classify(failure: Failure | BaseException) -> Verdict:
     own = _own_reason(cause)
     if own:
         dropped = own in DROPPED_REASONS or own.startswith("x_")
-        return Verdict("dropped" if dropped else "failed", own, detail)
+        busy, retry_after = getattr(cause, "busy", False), getattr(cause, "retry_after", 0.0)
+        return Verdict("dropped" if dropped else "failed", own, detail, busy, retry_after)
     # HttpError is an IgnoreRequest; but the page was there, and no callback has seen it.
     if isinstance(cause, IgnoreRequest) and not isinstance(cause, HttpError):
         return _ignored(cause, detail)
@@ -207,6 +211,7 @@ _IGNORED = (
 #: First match wins, over the whole chain of causes: a truncated body is also a lost
 #: connection.
 _FAILED: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((TooLarge,), "too_large"),
     ((OutputError,), "output_error"),
     # Twisted's, not asyncio's: how http11 ends a body that grows past DOWNLOAD_MAXSIZE.
     ((defer.CancelledError, *_named("DownloadCancelledError")), "too_large"),

@@ -8,12 +8,15 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from scrapy import signals as scrapy_signals
+from scrapy.exceptions import NotConfigured
 
 from crawling import signals
 from crawling.exceptions import OutputClosed, Unavailable
 from crawling.items import RawResponseItem, page_of
 from crawling.outcomes import Released
+from crawling.savers.kafka_saver import KafkaSaver
 from crawling.savers.targets import open_savers
+from crawling.service.config import read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,46 +35,32 @@ _FIRST_RETRY = 0.25
 _LAST_RETRY = 8.0
 
 
-class SaverPipeline:
-    """Saves every page with all `SAVERS`; it goes on when all of them have it safe.
+class _SavingPipeline:
+    """Hands every page to its outputs; it goes on when all of them have it safe.
 
     While an output is down its pages are held and tried again.  When the worker stops
     meanwhile, they are let go, and their requests go back to the tracker.
     """
 
-    def __init__(
-        self,
-        crawler: Crawler,
-        targets: Sequence[str],
-        file_name: str | Callable[[Page], str] | None,
-    ) -> None:
+    def __init__(self, crawler: Crawler) -> None:
         self._crawler = crawler
-        self._targets = targets
-        self._file_name = file_name
         self._outputs: list[_Output] = []
         self._stopping = asyncio.Event()
         crawler.signals.connect(self._stop, signals.stopping)
 
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Self:
-        settings = crawler.settings
-        return cls(crawler, settings.getlist("SAVERS"), settings.get("FILE_NAME") or None)
-
-    async def open_spider(self) -> None:
-        savers = await open_savers(self._targets, self._file_name)
-        self._outputs = [
-            _Output(self._crawler, target, saver, self._stopping)
-            for target, saver in zip(self._targets, savers, strict=True)
-        ]
-
     async def close_spider(self) -> None:
         self._stop()
-        await asyncio.gather(*(output.saver.close() for output in self._outputs))
+        await asyncio.gather(*(output.close() for output in self._outputs))
 
     async def process_item(self, item: Any) -> Any:
         if self._outputs and isinstance(item, RawResponseItem):
             await self._save(page_of(item))
         return item
+
+    def _add(self, target: str, saver: Saver) -> _Output:
+        output = _Output(self._crawler, target, saver, self._stopping)
+        self._outputs.append(output)
+        return output
 
     async def _save(self, page: Page) -> None:
         # All come to their end before an error goes on: a page that failed with one saver
@@ -87,24 +76,90 @@ class SaverPipeline:
         self._stopping.set()
 
 
+class KafkaPipeline(_SavingPipeline):
+    """Sends every page to Kafka; not in use where `KAFKA_HOSTS` is none."""
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        if not read(crawler.settings, "KAFKA_HOSTS"):
+            raise NotConfigured
+        pipeline = cls(crawler)
+        pipeline._add("kafka", KafkaSaver(crawler.settings))
+        return pipeline
+
+    async def open_spider(self) -> None:
+        for output in self._outputs:
+            await output.open()
+
+
+class SaverPipeline(_SavingPipeline):
+    """Saves every page with all `SAVERS`."""
+
+    def __init__(
+        self,
+        crawler: Crawler,
+        targets: Sequence[str],
+        file_name: str | Callable[[Page], str] | None,
+    ) -> None:
+        super().__init__(crawler)
+        self._targets = targets
+        self._file_name = file_name
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        settings = crawler.settings
+        return cls(crawler, settings.getlist("SAVERS"), settings.get("FILE_NAME") or None)
+
+    async def open_spider(self) -> None:
+        savers = await open_savers(self._targets, self._file_name)
+        for target, saver in zip(self._targets, savers, strict=True):
+            self._add(target, saver)
+
+
 class _Output:
     """A saver, and whether it is down at the moment."""
 
     def __init__(
         self, crawler: Crawler, target: str, saver: Saver, stopping: asyncio.Event
     ) -> None:
-        self.saver = saver
+        self._saver = saver
         self._crawler = crawler
         self._target = target
         self._stopping = stopping
         self._down = False
+        self._opening: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open the saver; one that is away is waited for, and nothing leased until then."""
+        try:
+            await self._saver.open()
+        except Unavailable as error:
+            self._note_down(str(error))
+            self._opening = asyncio.ensure_future(self._open_later())
+
+    async def _open_later(self) -> None:
+        delay = _FIRST_RETRY
+        while not self._stopping.is_set():
+            await self._pause(delay * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
+            delay = min(2 * delay, _LAST_RETRY)
+            try:
+                await self._saver.open()
+            except Unavailable:
+                continue
+            self._note_up()
+            return
+
+    async def close(self) -> None:
+        if self._opening is not None:
+            await self._opening
+        await self._saver.close()
 
     async def save(self, page: Page) -> None:
         """Return when *page* is safe; hold it while the output is down."""
         delay = _FIRST_RETRY
         while True:
             try:
-                await self.saver.save(page)
+                await self._saver.save(page)
             except OutputClosed as error:
                 self._end(str(error))
                 raise Released(str(error)) from error
@@ -165,21 +220,26 @@ class LoggingBeforePipeline:
 class LoggingAfterPipeline:
     """Logs each page when it is safe, and each that got lost on the way."""
 
+    def __init__(self, place: str = "") -> None:
+        self._sent = f"Sent page{place}"
+        self._lost = f"Failed to send page{place}"
+
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:
-        pipeline = cls()
+        place = " to Kafka" if crawler.settings.get("KAFKA_HOSTS") else ""
+        pipeline = cls(place)
         crawler.signals.connect(pipeline.item_error, scrapy_signals.item_error)
         return pipeline
 
     def process_item(self, item: Any) -> Any:
         if isinstance(item, RawResponseItem):
-            logger.info("Sent page", extra={"action": "ack", "success": True, **_about(item)})
+            logger.info(self._sent, extra={"action": "ack", "success": True, **_about(item)})
         return item
 
     def item_error(self, item: Any, failure: Failure) -> None:
         if isinstance(item, RawResponseItem):
             fields = {"action": "ack", "success": False, "exception": repr(failure.value)}
-            logger.error("Failed to send page", extra={**fields, **_about(item)})
+            logger.error(self._lost, extra={**fields, **_about(item)})
 
 
 #: What a log record says of a page.

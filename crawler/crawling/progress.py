@@ -16,7 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from crawling.exceptions import Unavailable
-from crawling.report import printable, size_text
+from crawling.report import size_text
+from crawling.service.text import printable
 
 if TYPE_CHECKING:
     from crawling.tracker.tracker import CrawlId, CrawlStatus, DomainStatus, Tracker

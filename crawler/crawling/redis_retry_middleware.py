@@ -30,14 +30,17 @@ BUSY_STATUSES = frozenset({429, 503})
 class GaveUp(Exception):
     """The last try has failed; *reason* is one of the tracker's, for errbacks and books.
 
-    *response* is the last answer, if the host answered at all.
+    *response* is the last answer, if the host answered at all; its domain rests as after
+    any other try.
     """
 
-    def __init__(self, reason: str, detail: str = "", response: Response | None = None) -> None:
-        super().__init__(detail or reason)
-        self.reason = reason
-        self.detail = detail
-        self.response = response
+    def __init__(self, trouble: Trouble) -> None:
+        super().__init__(trouble.detail or trouble.reason)
+        self.reason = trouble.reason
+        self.detail = trouble.detail
+        self.response = trouble.response
+        self.busy = trouble.busy
+        self.retry_after = trouble.retry_after
 
     @property
     def status(self) -> int:
@@ -72,7 +75,7 @@ class Retries:
         times = request.meta.get("max_retry_times")
         if request.meta.get("retry_times", 0) >= (self._times if times is None else times):
             self._stats.inc_value("retry/max_reached")
-            raise GaveUp(trouble.reason, trouble.detail, trouble.response)
+            raise GaveUp(trouble)
         self._stats.inc_value("retry/count")
         self._stats.inc_value(f"retry/reason_count/{trouble.reason}")
         return retry_request(

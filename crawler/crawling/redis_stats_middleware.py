@@ -13,6 +13,7 @@ from scrapy import signals
 from crawling.service.config import read, tracker_url
 from crawling.service.counters import RedisCounts, RollingCounts
 from crawling.service.windows import WINDOWS
+from crawling.tracker.redis_connect import is_redis
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -64,7 +65,7 @@ class StatusCounts:
         return self._rolling.totals()
 
     def _opened(self, spider: Spider) -> None:
-        if self._url.partition("://")[0] in {"redis", "rediss", "unix"}:
+        if is_redis(self._url):
             prefix = f"stats:crawler:{socket.gethostname()}:{spider.name}"
             shared = RedisCounts(self._url, prefix, timeout=self._timeout)
             self._writing = asyncio.get_running_loop().create_task(self._write(shared))

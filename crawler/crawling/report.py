@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import Unavailable
+from crawling.service.text import printable
 from crawling.tracker.tracker import is_failure
 
 if TYPE_CHECKING:
@@ -18,14 +19,6 @@ if TYPE_CHECKING:
 
 #: Failed requests that a summary names.
 SHOWN_FAILURES = 10
-
-
-def printable(text: str) -> str:
-    """Return *text* with control characters escaped: a URL must not steer the terminal."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
 
 
 def show(text: str) -> None:

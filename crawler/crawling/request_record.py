@@ -5,12 +5,13 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import msgpack
 from scrapy import Request
 from scrapy.utils.misc import load_object
 
 from crawling.exceptions import RequestError
 from crawling.links import PRIORITY_STEP
+from crawling.tracker.extras import pack_record, record_of
+from crawling.tracker.extras import requestid as extras_requestid
 from crawling.tracker.tracker import CrawlId, Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint, host_domain, host_of
 
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
 
     from crawling.tracker.tracker import CrawlOptions, Lease
 
-#: Version of the records made here; a worker refuses newer ones.
-VERSION = 1
 #: Metadata of a Request that is to count as deep as the page it was found on.
 SAME_DEPTH = "same_depth"
 
 #: What `response.meta` says of the crawl and of the request's place in it.
 CRAWL_META = (
     "appid crawlid spiderid url priority curdepth maxdepth domain_max_pages expires "
-    "allowed_domains allow_regex deny_regex deny_extensions useragent cookie attrs"
+    "allowed_domains allow_regex deny_regex deny_extensions useragent cookie "
+    "cookie_domains attrs"
 ).split()
 #: Those that the lease decides, whatever a copied meta says.
 _PLACE_META = frozenset("appid crawlid spiderid url priority curdepth".split())
@@ -45,10 +45,6 @@ _KNOWN_ATTRIBUTES = frozenset(
 )
 #: Of the record: what belongs to the way of the request and not to its Request.
 _WAY = ("requested_url", "redirects", "source", "salt", "fingerprint")
-
-#: Codes of msgpack extension types: what Python tells apart and msgpack does not.
-_INT, _STR = 0, 1
-_COLLECTIONS: dict[int, type[Any]] = {2: tuple, 3: set, 4: frozenset}
 
 
 def extras_of(
@@ -66,25 +62,10 @@ def extras_of(
     if meta := _own_meta(request, known):
         fields["meta"] = meta
     record = {name: value for name, value in {**fields, **(way or {})}.items() if value}
-    if not record:
-        return b""
     try:
-        return _pack({"v": VERSION, **record})
+        return pack_record(record)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RequestError("spider_error", f"cannot store {request}: {error}") from error
-
-
-def record_of(extras: bytes) -> dict[str, Any]:
-    """Return what `extras_of` packed."""
-    if not extras:
-        return {}
-    try:
-        record = _unpack(extras)
-    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
-        raise RequestError("spider_error", f"cannot read the request: {error}") from error
-    if not isinstance(record, dict) or record.get("v") != VERSION:
-        raise RequestError("spider_error", "the request was stored by another version")
-    return record
 
 
 def request_of(lease: Lease, spider: Spider) -> Request:
@@ -123,11 +104,7 @@ def crawl_meta(lease: Lease, spiderid: str, record: Mapping[str, Any]) -> dict[s
 
 def requestid(lease: Lease) -> str:
     """Return the id that all deliveries of the same request have in common."""
-    record = record_of(lease.extras)
-    name = "\0".join(lease.crawl).encode("utf-8", "surrogatepass")
-    seen_as: bytes = record.get("fingerprint", lease.fingerprint)
-    source = str(record.get("source", "")).encode()
-    return blake2b(name + b"\0" + seen_as + source, digest_size=16).hexdigest()
+    return extras_requestid(lease.crawl, lease.fingerprint, record_of(lease.extras))
 
 
 def child_offer(
@@ -148,7 +125,9 @@ def child_offer(
     way: dict[str, Any] = {}
     if request.dont_filter:
         # The same for every delivery of the page, and for no other request.
-        way["salt"] = blake2b(lease.rid, salt=nth.to_bytes(8, "big"), digest_size=8).digest()
+        way["salt"] = blake2b(
+            lease.rid + lease.fingerprint, salt=nth.to_bytes(8, "big"), digest_size=8
+        ).digest()
     extras = b"" if rule else extras_of(request, spider, way, lease.options)
     return Offer(
         url=_kept(request.url, rule),
@@ -336,35 +315,3 @@ def _method(name: str | None, spider: Spider) -> Any:
     if not callable(method):
         raise RequestError("spider_error", f"{type(spider).__name__} has no method {name!r}")
     return method
-
-
-def _pack(value: Any) -> bytes:
-    packed: bytes = msgpack.packb(
-        value, default=_to_extension, strict_types=True, unicode_errors="surrogatepass"
-    )
-    return packed
-
-
-def _unpack(packed: bytes) -> Any:
-    return msgpack.unpackb(
-        packed, ext_hook=_from_extension, strict_map_key=False, unicode_errors="surrogatepass"
-    )
-
-
-def _to_extension(value: Any) -> msgpack.ExtType:
-    if isinstance(value, int):
-        return msgpack.ExtType(_INT, str(value).encode())
-    if isinstance(value, str):
-        return msgpack.ExtType(_STR, value.encode("utf-8", "surrogatepass"))
-    for code, kind in _COLLECTIONS.items():
-        if isinstance(value, kind):
-            return msgpack.ExtType(code, _pack(list(value)))
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
-
-
-def _from_extension(code: int, data: bytes) -> Any:
-    if code == _INT:
-        return int(data)
-    if code == _STR:
-        return data.decode("utf-8", "surrogatepass")
-    return _COLLECTIONS[code](_unpack(data))

@@ -113,7 +113,7 @@ class RobotsMiddleware:
 
     def _put_off(self, request: Request, trouble: Trouble) -> Request:
         if not is_leased(request):
-            raise GaveUp(trouble.reason, trouble.detail)
+            raise GaveUp(trouble)
         return self._retries.again(request, trouble)
 
     async def _ask(self, host: str, agent: str) -> Rules | Trouble:

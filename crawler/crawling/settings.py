@@ -24,6 +24,7 @@ CRAWL = ""
 LEASE_TIMEOUT = 60
 SHUTDOWN_GRACE = 10
 TRACKER_MAX_QUEUED = 0
+TRACKER_SHARDS = 1
 DUPEFILTER_TIMEOUT = 600
 GLOBAL_PAGE_PER_DOMAIN_LIMIT = None
 
@@ -72,6 +73,32 @@ FILE_NAME = None
 CONCURRENT_ITEMS = 4
 SCRAPER_SLOT_MAX_ACTIVE_SIZE = 67_108_864
 
+# --- Kafka
+
+KAFKA_HOSTS = ["localhost:9092"]
+KAFKA_TOPIC_PREFIX = "demo"
+KAFKA_INCOMING_TOPIC = "demo.incoming"
+KAFKA_GROUP = "demo-group"
+KAFKA_APPID_TOPICS = False
+KAFKA_BASE_64_ENCODE = False
+KAFKA_COMPRESSION = "none"
+KAFKA_OVERSIZE = "truncate"
+KAFKA_OVERSIZE_FOLDER = "oversize"
+KAFKA_TOPIC_PARTITIONS = 4
+KAFKA_TOPIC_REPLICATION = -1
+KAFKA_FEED_TIMEOUT = 10
+KAFKA_PRODUCER_BATCH_LINGER_MS = 25
+KAFKA_PRODUCER_MAX_REQUEST_SIZE = 1_048_576
+KAFKA_CONSUMER_AUTO_OFFSET_RESET = "earliest"
+KAFKA_CONSUMER_FETCH_MESSAGE_MAX_BYTES = 10_485_760
+KAFKA_SECURITY_PROTOCOL = "PLAINTEXT"
+KAFKA_SSL_CAFILE = None
+KAFKA_SSL_CERTFILE = None
+KAFKA_SSL_KEYFILE = None
+KAFKA_SASL_MECHANISM = None
+KAFKA_SASL_USERNAME = None
+KAFKA_SASL_PASSWORD = None
+
 # --- Statistics
 
 STATS_STATUS_CODES = True
@@ -109,7 +136,8 @@ SCHEDULER = "crawling.distributed_scheduler.DistributedScheduler"
 DUPEFILTER_CLASS = "crawling.redis_dupefilter.RedisDupeFilter"
 ITEM_PIPELINES = {
     "crawling.pipelines.LoggingBeforePipeline": 1,
-    "crawling.pipelines.SaverPipeline": 100,
+    "crawling.pipelines.KafkaPipeline": 100,
+    "crawling.pipelines.SaverPipeline": 110,
     "crawling.pipelines.LoggingAfterPipeline": 200,
 }
 SPIDER_MIDDLEWARES = {

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 CRAWLER = ROOT / "crawler"
+#: Where a checkout has its packages.
+PACKAGES = os.pathsep.join(
+    str(ROOT / folder) for folder in ("crawler", "kafka-monitor", "redis-monitor")
+)
 #: Seconds that any crawl of the tests may take.
 PATIENCE = 120.0
 #: A crawl of loopback that nothing slows down.
@@ -38,7 +42,7 @@ def crawl_id(crawlid: str) -> CrawlId:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(CRAWLER), **SETTINGS, **settings}
+    return {**os.environ, "PYTHONPATH": PACKAGES, **SETTINGS, **settings}
 
 
 def fleet_command(*arguments: str) -> list[str]:
@@ -69,7 +73,7 @@ def fleet_json(*arguments: str, cwd: Path) -> Any:
 @contextmanager
 def running_fleet(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """Run `fleet` beside the test; what is left of it in the end is killed."""
-    with _running(fleet_command(*arguments), cwd, environment(), cwd) as process:
+    with background(fleet_command(*arguments), cwd, environment(), cwd) as process:
         yield process
 
 
@@ -77,15 +81,20 @@ def running_fleet(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]
 def worker(folder: Path, tracker: str, **settings: str) -> Iterator[subprocess.Popen[str]]:
     """Run a worker that serves all crawls of the tracker; its log goes to *folder*."""
     command = [sys.executable, "-m", "scrapy", "runspider", "crawling/spiders/link_spider.py"]
-    settings = {"ALLOW_PRIVATE_ADDRESSES": "1", "QUEUE_HITS": "0", **settings}
-    with _running(
+    settings = {
+        "ALLOW_PRIVATE_ADDRESSES": "1",
+        "QUEUE_HITS": "0",
+        "KAFKA_HOSTS": "none",
+        **settings,
+    }
+    with background(
         command, CRAWLER, environment(TRACKER=tracker, **settings), folder
     ) as process:
         yield process
 
 
 @contextmanager
-def _running(
+def background(
     command: list[str], cwd: Path, env: dict[str, str], folder: Path
 ) -> Iterator[subprocess.Popen[str]]:
     with (
@@ -106,11 +115,11 @@ def stop(running: subprocess.Popen[str]) -> int:
     return running.wait(PATIENCE)
 
 
-def ask(url: str, question: Callable[[Tracker], Awaitable[Result]]) -> Result:
+def ask(url: str, question: Callable[[Tracker], Awaitable[Result]], shards: int = 1) -> Result:
     """Return what the tracker at *url* answers."""
 
     async def with_tracker() -> Result:
-        tracker = await open_tracker(url, TrackerConfig())
+        tracker = await open_tracker(url, TrackerConfig(shards=shards))
         try:
             return await question(tracker)
         finally:

@@ -10,14 +10,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import yaml
 from redis import Redis
 
-from crawling.service.options import OPTIONS
-from tests.acceptance.crawls import status_of, submit, until
+from crawling.service.options import MONITOR_OPTIONS, OPTIONS
+from tests.acceptance.crawls import until
+from tests.servers.kafka_server import VERSION
 from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
@@ -30,8 +32,15 @@ def instructions() -> list[tuple[str, str]]:
     return [(line.split(" ", 1)[0], line.split(" ", 1)[1]) for line in lines]
 
 
-def service(name: str) -> Any:
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"][name]
+def services() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))[
+        "services"
+    ]
+    return found
+
+
+def ours() -> dict[str, Any]:
+    return {name: each for name, each in services().items() if each["image"] == "scrapy-fleet"}
 
 
 def test_what_the_image_copies_is_there_and_not_ignored() -> None:
@@ -46,14 +55,49 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
         assert f"!{name}" in ignored
 
 
+def test_the_compose_file_has_what_a_cluster_needs() -> None:
+    assert set(services()) == {"redis", "kafka", "kafka-monitor", "redis-monitor", "crawler"}
+    volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["volumes"]
+    for name, each in services().items():
+        assert set(each) <= KEYS, name
+        assert each["healthcheck"]["test"][0] == "CMD", name
+        assert set(each.get("depends_on", {})) <= set(services()), name
+        mounted = {volume.partition(":")[0] for volume in each.get("volumes", ())}
+        assert mounted <= set(volumes), name
+    assert all("container_name" not in each and "ports" not in each for each in ours().values())
+
+
+#: What Compose knows and is used here.
+KEYS = set(
+    "image build init restart depends_on command environment healthcheck ports volumes "
+    "stop_grace_period".split()
+)
+
+
 def test_the_compose_file_sets_settings_that_exist() -> None:
-    assert set(service("crawler")["environment"]) <= set(OPTIONS)
+    known = {**OPTIONS, **MONITOR_OPTIONS}
+    for name, each in ours().items():
+        assert set(each["environment"]) <= set(known if "monitor" in name else OPTIONS), name
 
 
-def test_the_steps_of_the_image_make_a_worker_that_serves_the_compose_files_redis(
-    tmp_path: Path,
+def test_the_versions_are_those_of_the_tests() -> None:
+    assert services()["kafka"]["image"] == f"apache/kafka:{VERSION}"
+    assert f"version={VERSION}\n" in (ROOT / "tools" / "need-kafka").read_text("utf-8")
+
+
+def test_nothing_of_ours_runs_as_root() -> None:
+    words = [word for word, _ in instructions()]
+    [user] = [rest for word, rest in instructions() if word == "USER"]
+
+    assert user != "root"
+    assert words.index("USER") < words.index("CMD")
+    assert not any("user" in each for each in services().values())
+
+
+def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
+    tmp_path: Path, kafka_hosts: str, topic_prefix: str
 ) -> None:
-    image, pages = tmp_path / "image", tmp_path / "pages"
+    image, python = tmp_path / "image", tmp_path / "venv" / "bin"
     for word, rest in instructions():
         if word == "COPY":
             *names, to = rest.split()
@@ -62,33 +106,65 @@ def test_the_steps_of_the_image_make_a_worker_that_serves_the_compose_files_redi
     [install] = [rest for word, rest in instructions() if word == "RUN"]
     assert install.split("&&")[0].strip() == "pip install --no-cache-dir ."
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    bin_folder = tmp_path / "venv" / "bin"
-    subprocess.run([bin_folder / "pip", "install", "--quiet", image], check=True)
+    subprocess.run([python / "pip", "install", "--quiet", image], check=True)
     [command] = [json.loads(rest) for word, rest in instructions() if word == "CMD"]
-    options = shlex.split(service("redis")["command"])[1:]
+    options = shlex.split(services()["redis"]["command"])[1:]
 
-    with redis_server(tmp_path, *options) as url, small_site() as site:
+    with redis_server(tmp_path, *options) as url, small_site() as site, ExitStack() as stack:
         site.answers = {"/": Answer(200, b"<p>home</p>", {"Content-Type": "text/html"})}
-        environment = {
-            **os.environ,
-            **{name: value for name, value in service("crawler")["environment"].items()
-               if "$" not in value},
+        own = {
             "TRACKER": url,
-            "SAVERS": f"{pages}/",
+            "KAFKA_HOSTS": kafka_hosts,
+            "KAFKA_TOPIC_PREFIX": topic_prefix,
+            "KAFKA_INCOMING_TOPIC": f"{topic_prefix}.incoming",
             "ALLOW_PRIVATE_ADDRESSES": "1",
-        }  # fmt: skip
-        environment.pop("PYTHONPATH", None)
-        with subprocess.Popen(
-            [bin_folder / command[0], *command[1:]], cwd=image / "crawler", env=environment
-        ) as worker:
-            submit(url, "compose", site.url("/"))
-            until(lambda: status_of(url, "compose").state == "finished", "the crawl ends")
-            worker.send_signal(signal.SIGTERM)
-            assert worker.wait(30) == 0
+        }
+
+        def environment(name: str) -> dict[str, str]:
+            given = services()[name]["environment"]
+            assert {*own} - {"ALLOW_PRIVATE_ADDRESSES"} <= set(given)
+            plain = {key: value for key, value in given.items() if "$" not in value}
+            inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+            return {**inherited, "PATH": f"{python}:{os.environ['PATH']}", **plain, **own}
+
+        running = {
+            name: stack.enter_context(
+                subprocess.Popen(
+                    each.get("command", command), cwd=image / "crawler", env=environment(name)
+                )
+            )
+            for name, each in ours().items()
+        }
+        for process in running.values():
+            stack.callback(process.kill)
+        for name, each in ours().items():
+            until(
+                lambda each=each, name=name: _succeeds(  # type: ignore[misc]
+                    each["healthcheck"]["test"][1:], environment(name)
+                ),
+                f"{name} is healthy",
+            )
+        request = {"url": site.url("/"), "appid": "demo", "crawlid": "compose"}
+        assert _succeeds(["fleet", "feed", json.dumps(request)], environment("crawler"))
+        dump = ["fleet", "dump", "-b", "-n", "1", "-t", f"{topic_prefix}.crawled_firehose"]
+        until(lambda: site.paths().count("/"), "the page is fetched")
+        said = subprocess.run(
+            dump, env=environment("crawler"), capture_output=True, check=True, timeout=60
+        )
+        for process in running.values():
+            process.send_signal(signal.SIGTERM)
+        assert [process.wait(60) for process in running.values()] == [0, 0, 0]
         with Redis.from_url(url) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
-    assert [path.read_bytes() for path in pages.rglob("index.html")] == [b"<p>home</p>"]
+    assert json.loads(said.stdout)["body"] == "<p>home</p>"
+
+
+def _succeeds(command: list[str], environment: dict[str, str]) -> bool:
+    done = subprocess.run(
+        command, env=environment, capture_output=True, check=False, timeout=60
+    )
+    return done.returncode == 0
 
 
 def copy(source: Path, target: Path) -> None:

@@ -125,12 +125,14 @@ def test_make_crawl_leaves_a_readable_archive(site: str, tmp_path: Path) -> None
 
 
 def test_the_package_holds_what_it_needs_at_run_time(installed: Path) -> None:
-    package = next(installed.parent.glob("lib/python*/site-packages/crawling"))
+    site_packages = next(installed.parent.glob("lib/python*/site-packages"))
 
     needed = {
-        path.relative_to(ROOT / "crawler" / "crawling")
-        for name in ("*.py", "*.lua", "*.sql", "py.typed")
-        for path in (ROOT / "crawler" / "crawling").rglob(name)
+        path.relative_to(root)
+        for root in (ROOT / "crawler", ROOT / "kafka-monitor", ROOT / "redis-monitor")
+        for name in ("*.py", "*.lua", "*.sql", "*.json", "py.typed")
+        for path in root.rglob(f"*/{name}")
     }
-    assert len({path.suffix for path in needed}) == 4
-    assert {path for path in needed if not (package / path).is_file()} == set()
+    assert {path for path in needed if not (site_packages / path).is_file()} == set()
+    assert {path.suffix for path in needed} == {".py", ".lua", ".sql", ".json", ".typed"}
+    assert {path.parts[0] for path in needed} == {"crawling", "kafka_monitor", "redis_monitor"}

@@ -3,6 +3,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.crawls import ask, status_of, stop, submit, until, worker
 from tests.servers.website import website
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import Tracker
 
 
+@pytest.mark.alone
 def test_an_urgent_crawl_overtakes_ten_thousand_requests_within_a_second(
     tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:

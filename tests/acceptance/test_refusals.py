@@ -118,7 +118,7 @@ def test_a_server_that_is_no_redis_is_named(folder: Path) -> None:
 
         said = fleet("status", "--tracker", url, cwd=folder, code=2).stderr
 
-    assert said.startswith("fleet: TRACKER: is no Redis: ")
+    assert said.startswith(f"fleet: TRACKER: {url}: is no Redis: ")
 
 
 def test_a_password_that_redis_does_not_take_is_no_outage(folder: Path, redis_url: str) -> None:
@@ -126,7 +126,7 @@ def test_a_password_that_redis_does_not_take_is_no_outage(folder: Path, redis_ur
 
     said = fleet("status", "--tracker", url, cwd=folder, code=2).stderr
 
-    assert said.startswith("fleet: TRACKER: Redis does not permit it: ")
+    assert said.startswith(f"fleet: TRACKER: {redis_url}: Redis does not permit it: ")
     assert len(said.splitlines()) == 1
 
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.acceptance.crawls import status_of, stop, submit, until, worker
 from tests.servers.website import website
 
@@ -56,6 +58,7 @@ def arrivals(site: Website, crawlid: str = "") -> dict[str, list[float]]:
     return times
 
 
+@pytest.mark.alone
 def test_no_window_has_more_hits_than_allowed_and_few_are_wasted(
     tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:
@@ -75,6 +78,7 @@ def test_no_window_has_more_hits_than_allowed_and_few_are_wasted(
         assert len(times) >= 0.95 * allowed
 
 
+@pytest.mark.alone
 def test_moderated_hits_come_evenly_and_few_are_wasted(
     tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:

@@ -22,13 +22,15 @@ from crawling.settings import TWISTED_REACTOR
 from crawling.tracker.tracker import CrawlOptions
 from tests.integration import middleware_spiders
 from tests.integration.middleware_spiders import WatchedSpider
+from tests.servers.small_site import Answer
 from tests.servers.static_names import install_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-
 ROOT = Path(__file__).parents[2]
+PAGE = Answer(body=b"<html>page</html>")
+LOCAL: dict[str, Any] = {"ALLOW_PRIVATE_ADDRESSES": True}
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 from email.utils import formatdate
-from itertools import pairwise
 from socket import gethostname
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from crawling.settings import DOWNLOADER_MIDDLEWARES
-from tests.integration.middleware_crawl import crawl
+from tests.integration.middleware_crawl import LOCAL, PAGE, crawl
 from tests.servers.small_site import Answer, Asked, SmallSite, small_site
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from redis import Redis
-
-PAGE = Answer(body=b"<html>page</html>")
-LOCAL: dict[str, Any] = {"ALLOW_PRIVATE_ADDRESSES": True}
 
 
 @pytest.fixture
@@ -85,6 +80,18 @@ def test_retry_after_is_waited_for_as_seconds_and_as_a_date(site: SmallSite) -> 
     assert crawled.done == 2
     assert seconds[1] - seconds[0] >= 0.99
     assert date[1] - date[0] >= 0.99
+
+
+def test_retry_after_is_waited_for_also_when_there_is_no_further_try(site: SmallSite) -> None:
+    moments = timed(site, "/", lambda: Answer(429, headers={"Retry-After": "1"}))
+    site.answers["/other"] = site.answers["/"]
+    seeds = [site.url("/"), site.url("/other")]
+
+    crawled = crawl(seeds, **LOCAL, RETRY_TIMES=0, QUEUE_CONCURRENCY=1)
+
+    assert crawled.failed == {seeds[0]: "http_429"}
+    assert crawled.done == 1
+    assert moments[1] - moments[0] >= 0.99
 
 
 def test_retry_after_is_capped(site: SmallSite) -> None:
@@ -207,7 +214,8 @@ def test_a_child_has_the_crawls_metadata_and_nothing_of_its_pages_download(
         *(
             "appid crawlid spiderid url maxdepth domain_max_pages expires allowed_domains".split()
         ),
-        *("allow_regex deny_regex deny_extensions useragent cookie attrs".split()),
+        *("allow_regex deny_regex deny_extensions useragent attrs".split()),
+        *("cookie", "cookie_domains"),
     }
     assert child["attrs"] == {"k": 1}
 
@@ -251,171 +259,3 @@ def test_no_cookie_follows_a_redirect_to_another_domain(site: SmallSite) -> None
 
     assert cookies(site, "/own") == ["sess=1; own=1"]
     assert cookies(site, "/there") == [None]
-
-
-ROBOTS = Answer(body=b"User-agent: scrapy-fleet\nDisallow: /secret\n")
-
-
-def test_what_robots_txt_forbids_is_dropped(site: SmallSite) -> None:
-    site.answers["/robots.txt"] = ROBOTS
-    site.answers["/"] = Answer(body=b'<a href="/secret/a">x</a> <a href="/open">y</a>')
-    site.answers["/open"] = PAGE
-
-    crawled = crawl([site.url("/")], **LOCAL)
-
-    assert crawled.reasons == {"robots": 1}
-    assert site.paths() == ["/robots.txt", "/", "/open"]
-
-
-def test_a_site_that_has_no_robots_txt_allows_all(site: SmallSite) -> None:
-    statuses = [400, 401, 403, 404, 410, 429]
-    hosts = {f"127.0.1.{n}": status for n, status in enumerate(statuses)}
-    site.answers["/robots.txt"] = lambda asked: Answer(hosts[asked.host])
-    site.answers["/"] = PAGE
-
-    assert crawl([site.url("/", host=host) for host in hosts], **LOCAL).done == len(hosts)
-
-
-def test_a_robots_txt_that_cannot_be_read_puts_its_host_off_until_it_can(
-    site: SmallSite,
-) -> None:
-    site.answers["/robots.txt"] = [Answer(503), Answer(500), ROBOTS]
-    site.answers["/"] = PAGE
-
-    crawled = crawl([site.url("/"), site.url("/secret")], **LOCAL)
-
-    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
-    assert site.paths() == ["/robots.txt"] * 3 + ["/"]
-    assert int(crawled.stats["retry/reason_count/robots_unreachable"]) >= 2
-
-
-def test_a_host_whose_robots_txt_stays_unreachable_fails_for_that_reason(
-    site: SmallSite,
-) -> None:
-    site.answers["/robots.txt"] = Answer(503)
-    silent = "http://127.0.0.1:1/"
-
-    crawled = crawl([site.url("/"), silent], **LOCAL, RETRY_TIMES=1)
-
-    assert crawled.failed == {
-        site.url("/"): "robots_unreachable",
-        silent: "robots_unreachable",
-    }
-    assert "/" not in site.paths()
-
-
-def test_many_requests_wait_for_one_robots_txt(site: SmallSite) -> None:
-    site.answers["/robots.txt"] = ROBOTS
-    seeds = [site.url(f"/{n}") for n in range(20)]
-
-    crawled = crawl(seeds, **LOCAL)
-
-    assert crawled.done == 20
-    assert site.paths().count("/robots.txt") == 1
-
-
-def test_nobody_waits_for_ever_for_a_robots_txt_that_was_cancelled(site: SmallSite) -> None:
-    site.answers["/robots.txt"] = ROBOTS
-    middlewares = {
-        **DOWNLOADER_MIDDLEWARES,
-        "tests.integration.middleware_spiders.CancelRobots": 900,
-    }
-
-    crawled = crawl(
-        [site.url(f"/{n}") for n in range(5)], **LOCAL, DOWNLOADER_MIDDLEWARES=middlewares
-    )
-
-    assert crawled.done == 5
-    assert int(crawled.stats["retry/reason_count/robots_unreachable"]) >= 1
-
-
-def test_five_redirects_to_a_robots_txt_are_followed(site: SmallSite) -> None:
-    redirected(site, times=5)
-
-    assert crawl([site.url("/secret")], **LOCAL).reasons == {"robots": 1}
-
-
-def test_after_a_sixth_redirect_there_is_no_robots_txt(site: SmallSite) -> None:
-    redirected(site, times=6)
-
-    assert crawl([site.url("/secret")], **LOCAL).done == 1
-
-
-def redirected(site: SmallSite, *, times: int) -> None:
-    paths = ["/robots.txt", *(f"/r{n}" for n in range(1, times)), "/rules"]
-    for here, there in pairwise(paths):
-        site.answers[here] = Answer(301, headers={"Location": there})
-    site.answers["/rules"] = ROBOTS
-
-
-def test_of_a_robots_txt_the_first_500_kib_are_read(site: SmallSite) -> None:
-    filler = (b"# " + b"x" * 1021 + b"\n") * 500
-    site.answers["/robots.txt"] = Answer(body=ROBOTS.body + filler + b"Disallow: /late\n")
-
-    crawled = crawl([site.url("/secret"), site.url("/late")], **LOCAL, DOWNLOAD_MAXSIZE=100_000)
-
-    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
-
-
-def test_of_a_huge_robots_txt_no_more_is_downloaded(site: SmallSite) -> None:
-    site.answers["/robots.txt"] = Answer(body=ROBOTS.body + b"#" * 20_000_000)
-
-    crawled = crawl([site.url("/secret"), site.url("/open")], **LOCAL)
-
-    assert (crawled.done, crawled.reasons) == (1, {"robots": 1})
-    assert site.cut == ["/robots.txt"]
-
-
-def test_a_private_address_is_dropped_and_never_asked(site: SmallSite) -> None:
-    hosts = ["127.0.0.1", "2130706433", "0x7f.1", "localhost", "[::1]", "[::ffff:127.0.0.2]"]
-
-    crawled = crawl([f"http://{host}:{site.port}/" for host in hosts])
-
-    assert crawled.reasons == {"private_address": len(hosts)}
-    assert site.asked == []
-
-
-def test_a_name_that_resolves_to_a_private_address_is_dropped(site: SmallSite) -> None:
-    site.answers["/"] = PAGE
-    names = {"inside.example": ["127.0.0.1", "::1"]}
-
-    crawled = crawl([site.url("/", host="inside.example")], names=names)
-
-    assert crawled.reasons == {"private_address": 1}
-    assert site.asked == []
-
-
-def test_where_private_addresses_are_allowed_their_names_are_too(site: SmallSite) -> None:
-    site.answers["/"] = PAGE
-    names = {"inside.example": ["127.0.0.1"]}
-
-    assert crawl([site.url("/", host="inside.example")], names=names, **LOCAL).done == 1
-
-
-@pytest.mark.parametrize("target", ["127.0.0.1", "2130706433"])
-def test_a_redirect_to_a_private_address_is_not_followed(site: SmallSite, target: str) -> None:
-    outside = "http://outside.example/"
-    site.answers[outside] = Answer(302, headers={"Location": f"http://{target}:{site.port}/x"})
-
-    crawled = crawl([outside], **through_proxy(site))
-
-    assert crawled.reasons == {"private_address": 1}
-    assert site.paths() == ["http://outside.example/robots.txt", outside]
-
-
-def test_a_robots_txt_behind_a_private_address_is_not_fetched(site: SmallSite) -> None:
-    outside = "http://outside.example/"
-    site.answers[f"{outside}robots.txt"] = Answer(
-        302, headers={"Location": site.url("/robots.txt")}
-    )
-    site.answers[outside] = PAGE
-
-    crawled = crawl([outside], **through_proxy(site))
-
-    assert crawled.done == 1
-    assert site.paths() == [f"{outside}robots.txt", outside]
-
-
-def through_proxy(site: SmallSite) -> dict[str, Any]:
-    """Let *site* stand for the internet, as the proxy that is asked for outside.example."""
-    return {"env": {"http_proxy": site.url(""), "no_proxy": ""}}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from crawling.exceptions import ConfigError, Unavailable
-from crawling.tracker.connect import open_tracker
+from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.keys import Keys
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Outcome, Source, TrackerConfig
 from tests.integration.redis_fleet import LASTING, all_keys, pattern_of, redis_tracker
@@ -81,6 +82,18 @@ async def test_a_redis_that_evicts_is_refused(redis: Redis, redis_url: str) -> N
             await open_tracker(redis_url, TrackerConfig())
     finally:
         redis.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_two_who_open_it_at_once_share_it(redis: Redis, redis_url: str) -> None:
+    redis.ping()
+    one, other = await asyncio.gather(
+        *(open_tracker(redis_url, TrackerConfig()) for _ in range(2))
+    )
+
+    assert one is other
+    await close_tracker(redis_url)
+    assert await other.crawls() == []
+    await close_tracker(redis_url)
 
 
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "unix:///nowhere/redis.sock"])

@@ -145,7 +145,8 @@ class Worker:
             return Outcome(lease, "released")
         if luck < 0.2 and lease.attempts < 2:
             return Outcome(lease, "retry", "timeout")
-        if luck < 0.23:
+        # Not the first page, without which there is no crawl.
+        if luck < 0.23 and not lease.url.endswith("/0"):
             return Outcome(lease, "failed", "timeout")
         links = self.sites[lease.crawl].links(lease.url)
         return Outcome(lease, "done", status=200, size=10, links=links)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,9 @@ from redis import Redis
 
 from crawling.exceptions import ConfigError, OutputError, Unavailable
 from crawling.savers.targets import make_saver
+from tests.integration.tracking import until
 from tests.pages import make_page
+from tests.servers.redis_fleets import redis_sentinel
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -77,6 +80,38 @@ async def test_redis_may_restart_meanwhile(tmp_path: Path) -> None:
     with redis_server(tmp_path):
         await saver.save(make_page(2))
         await saver.close()
+
+
+async def test_an_idle_connection_may_have_died(redis: Redis, redis_url: str) -> None:
+    saver = make_saver(redis_url)
+    await saver.open()
+    await saver.save(make_page(1))
+    redis.client_kill_filter(_type="normal", skipme=True)
+
+    await saver.save(make_page(2))
+
+    assert redis.dbsize() == 2
+    await saver.close()
+
+
+async def test_pages_go_to_whoever_is_the_master_behind_sentinels(tmp_path: Path) -> None:
+    with redis_sentinel(tmp_path) as watched:
+        saver = make_saver(f"{watched.url}?key=%7Bsha1%7D")
+        await saver.open()
+        await saver.save(make_page(1))
+        watched.master().kill()
+
+        async def saved() -> bool:
+            try:
+                await saver.save(make_page(2))
+            except Unavailable:
+                return False
+            return True
+
+        await until(saved, timeout=30, every=0.1)
+        await saver.close()
+        with watched.master().client() as client:
+            assert client.exists(sha1(make_page(2).url.encode()).hexdigest())
 
 
 async def test_a_wrong_password_is_a_mistake_not_an_outage(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from tests.integration.tracking import (
     balanced,
     books,
     fetch_all,
+    finished,
     lease,
     offer,
     offers,
@@ -78,11 +79,11 @@ async def test_the_end_is_one_event_when_the_last_lease_is_over(
     await submit(tracker, *offers(3))
     [page] = await lease(tracker, 1)
     await end(tracker, how)
-    assert await tracker.events() == []
+    assert await finished(tracker) == []
 
     await settle(tracker, page)
 
-    [event] = await tracker.events()
+    [event] = await finished(tracker)
     assert (event.body["state"], event.body["done"], event.body["dropped"]) == (how, 1, 2)
     assert (await books(tracker)).ended is not None
 
@@ -115,7 +116,7 @@ async def test_what_comes_back_after_the_end_is_dropped(
 
     status = await books(tracker)
     assert (status.dropped, status.outstanding, status.reasons) == (1, 0, {how: 1})
-    assert len(await tracker.events()) == 1
+    assert len(await finished(tracker)) == 1
 
 
 @either_end
@@ -132,7 +133,7 @@ async def test_a_new_seed_begins_again_without_the_old_backlog(
     assert await fetch_all(tracker) == ["http://a.example/new"]
     await sweep(tracker)
     assert await lease(tracker) == []
-    assert [event.body["epoch"] for event in await tracker.events()] == [1, 2]
+    assert [event.body["epoch"] for event in await finished(tracker)] == [1, 2]
 
 
 @either_end
@@ -164,7 +165,7 @@ async def test_a_crawl_ends_once(tracker: Tracker, how: str) -> None:
     assert await end(tracker, "expired") == 0
 
     assert (await books(tracker)).state == how
-    assert len(await tracker.events()) == 1
+    assert len(await finished(tracker)) == 1
 
 
 async def test_a_finished_crawl_cannot_be_stopped(tracker: Tracker) -> None:
@@ -215,6 +216,7 @@ async def test_a_paused_crawl_stands_in_nobodys_way(tracker: Tracker) -> None:
     assert paths(await lease(tracker, 1)) == ["other"]
 
 
+@pytest.mark.one_shard("order holds within a shard")
 async def test_a_resumed_crawl_goes_on_in_its_old_order(tracker: Tracker) -> None:
     await submit(tracker, *offers(3), offer("best", priority=80))
     await tracker.pause(CRAWL)
@@ -277,7 +279,7 @@ async def test_nothing_is_leased_after_a_crawl_expires(tracker: Tracker) -> None
     assert paths(await lease(tracker)) == ["other"]
     status = await books(tracker)
     assert (status.state, status.dropped) == ("expired", 3)
-    assert [event.body["state"] for event in await tracker.events()] == ["expired"]
+    assert [event.body["state"] for event in await finished(tracker)] == ["expired"]
 
 
 async def test_what_is_discovered_after_a_crawl_expires_is_dropped(tracker: Tracker) -> None:
@@ -304,7 +306,7 @@ async def test_a_crawl_that_nobody_leases_expires_too(tracker: Tracker) -> None:
 
     await until(expired)
 
-    assert len(await tracker.events()) == 1
+    assert len(await finished(tracker)) == 1
 
 
 async def test_an_expired_crawl_goes_on_with_a_later_expiry(tracker: Tracker) -> None:
@@ -324,7 +326,7 @@ async def test_nothing_is_queued_in_a_crawl_whose_time_is_over(tracker: Tracker)
 
     status = await books(tracker)
     assert (status.state, status.reasons) == ("expired", {"expired": 2})
-    assert [event.body["state"] for event in await tracker.events()] == ["expired"]
+    assert [event.body["state"] for event in await finished(tracker)] == ["expired"]
 
 
 async def test_nothing_is_tried_again_in_a_crawl_whose_time_is_over(tracker: Tracker) -> None:
@@ -337,3 +339,14 @@ async def test_nothing_is_tried_again_in_a_crawl_whose_time_is_over(tracker: Tra
 
     status = await books(tracker)
     assert (status.state, status.failed, status.queued) == ("finished", 1, 0)
+
+
+async def test_only_what_failed_in_one_domain_is_queued_again(tracker: Tracker) -> None:
+    await submit(tracker, offer("a", "a.example"), offer("b", "b.example"))
+    for leased in await lease(tracker):
+        await settle(tracker, leased, "failed")
+
+    assert await tracker.retry(CRAWL, domain="b.example") == 1
+    assert await tracker.retry(CRAWL, "dns", "a.example") == 0
+
+    assert paths(await lease(tracker)) == ["b"]

@@ -65,6 +65,7 @@ async def test_a_url_that_is_no_valid_text_goes_through_unchanged(tracker: Track
     assert leased.url == seed.url
 
 
+@pytest.mark.one_shard("max_pages is refused")
 async def test_a_lease_carries_the_options_of_its_crawl(tracker: Tracker) -> None:
     options = CrawlOptions(maxdepth=3, max_pages=9, shared={"attrs": {"a": [1, "ü", None]}})
     await submit(tracker, *offers(2), options=options)

@@ -24,7 +24,7 @@ from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Outcome
 from tests.integration.conftest import EAGER
 from tests.integration.tracker_model import Model, Request
-from tests.integration.tracking import offer
+from tests.integration.tracking import finished, offer
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -209,6 +209,12 @@ class Machine(RuleBasedStateMachine):
 
         assert resumed == self.model.flag(crawl, "paused", "running")
 
+    @rule(crawl=crawls, boost=st.sampled_from([-15, 0, 15]))
+    def prioritize(self, crawl: CrawlId, boost: int) -> None:
+        raised = self.run(self.tracker.prioritize(crawl, boost))
+
+        assert raised == self.model.prioritize(crawl, boost)
+
     @rule(crawl=crawls)
     def retry(self, crawl: CrawlId) -> None:
         assert self.run(self.tracker.retry(crawl)) == self.model.retry(crawl)
@@ -252,7 +258,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def each_end_is_one_event(self) -> None:
-        events = self.run(self.tracker.events(limit=1000))
+        events = self.run(finished(self.tracker))
 
         assert [
             (

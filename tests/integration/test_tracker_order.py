@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.integration.tracking import (
     CRAWL,
     OTHER,
@@ -121,6 +123,7 @@ async def test_a_retry_goes_to_the_tail_of_its_priority(tracker: Tracker) -> Non
     assert paths(await lease(tracker)) == ["before", "again"]
 
 
+@pytest.mark.one_shard("order holds within a shard")
 async def test_a_domain_has_no_more_than_its_cap_in_flight(make_tracker: MakeTracker) -> None:
     tracker = await make_tracker(concurrency=2)
     await submit(tracker, *offers(4), offer("elsewhere", "b.example"))

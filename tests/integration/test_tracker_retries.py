@@ -211,8 +211,9 @@ async def test_a_redirect_frees_its_place_at_the_old_domain(make_tracker: MakeTr
 
 async def test_a_busy_domain_rests_as_long_as_it_asks_for(make_tracker: MakeTracker) -> None:
     tracker = await make_tracker(retry_delay=0.01)
-    await submit(tracker, *offers(2), offer("b", "b.example"))
+    await submit(tracker, *offers(2))
     [page] = await lease(tracker, 1)
+    await submit(tracker, offer("b", "b.example"))
     begun = time.time()
 
     await settle(tracker, page, "retry", reason="http_429", busy=True, retry_after=0.3)

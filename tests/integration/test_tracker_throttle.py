@@ -161,6 +161,7 @@ async def test_nothing_is_leased_further_ahead_than_allowed(make_tracker: MakeTr
     assert wait == pytest.approx(1.02 - 0.2, abs=0.05)
 
 
+@pytest.mark.one_shard("order holds within a shard")
 async def test_a_resting_domain_stands_in_nobodys_way(make_tracker: MakeTracker) -> None:
     tracker = await make_tracker(hits=1, window=100.0)
     await submit(tracker, *offers(5, priority=90), offer("b", "b.example"))
@@ -200,7 +201,7 @@ async def test_without_by_type_all_spider_types_share_one(make_tracker: MakeTrac
     assert second.start - first.start >= 0.3
 
 
-@pytest.mark.parametrize("tracker_url", ["file", "redis"], indirect=True)
+@pytest.mark.parametrize("tracker_kind", ["file", "redis"], indirect=True)
 async def test_each_address_has_a_throttle_of_its_own(make_tracker: MakeTracker) -> None:
     one = await make_tracker(hits=1, window=100.0, ip="10.0.0.1")
     two = await make_tracker(hits=1, window=100.0, ip="10.0.0.2")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from typing import TYPE_CHECKING
 
+from crawling.tracker.tracker import CrawlId, CrawlOptions, Source, Submission, worker_name
 from tests.integration.tracking import (
     CRAWL,
     OTHER,
+    books,
     lease,
     offer,
     offers,
@@ -193,3 +197,96 @@ async def test_idle_returns_after_its_timeout(tracker: Tracker) -> None:
     await tracker.idle(0.05)
 
     assert time.monotonic() - begun < 5
+
+
+async def test_what_is_queued_is_told_by_domain_with_its_priorities(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3), offer("x", priority=-9))
+    await submit(tracker, *offers(2), crawl=OTHER)
+    await lease(tracker, 1)
+    await submit(tracker, offer("y", "b.example", 40))
+
+    queued = {each.domain: each for each in await tracker.queued(CRAWL)}
+
+    assert queued == {
+        "a.example": ("a.example", 3, 70, -9),
+        "b.example": ("b.example", 1, 40, 40),
+    }
+
+
+async def test_nothing_is_queued_of_a_crawl_that_is_stopped_or_unknown(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, *offers(3))
+    await tracker.stop(CRAWL)
+
+    assert await tracker.queued(CRAWL) == []
+    assert await tracker.queued(OTHER) == []
+
+
+async def test_crawls_are_found_by_spider_type_and_application(tracker: Tracker) -> None:
+    names = [
+        CrawlId("link", "app", "1"),
+        CrawlId("link", "app*", "2"),
+        CrawlId("link", "other", "app"),
+        CrawlId("l[i]nk", "app", "3:4"),
+    ]
+    for name in names:
+        await submit(tracker, offer("a"), crawl=name)
+
+    assert set(await tracker.crawls()) == set(names)
+    assert await tracker.crawls("link", "app") == names[:1]
+    assert await tracker.crawls("link", "app*") == names[1:2]
+    assert set(await tracker.crawls(appid="app")) == {names[0], names[3]}
+    assert await tracker.crawls("l[i]nk") == names[3:]
+
+
+async def test_the_settings_of_domains_are_told_as_they_were_given(tracker: Tracker) -> None:
+    await tracker.limit("a.example", 10, 60.0, 0.5)
+    await tracker.limit("b.example", 5, 1.5)
+    await tracker.block("b.example")
+    await tracker.block("c.example")
+    await tracker.limit("d.example", 3, 1.0)
+    await tracker.limit("d.example", 0, 0.0)
+    await tracker.block("e.example")
+    await tracker.block("e.example", blocked=False)
+
+    assert await tracker.domain_settings() == [
+        ("a.example", 10, 60.0, 0.5, False),
+        ("b.example", 5, 1.5, 1.0, True),
+        ("c.example", 0, 0.0, 1.0, True),
+    ]
+
+
+async def test_a_worker_says_where_it_is(tracker: Tracker) -> None:
+    name = worker_name("a:b")
+    await submit(tracker, offer("a"))
+    await lease(tracker, worker=name)
+    await lease(tracker, worker="somebody")
+
+    status = {worker.worker: worker for worker in await tracker.workers()}
+
+    assert (status[name].host, status[name].spiderid) == (socket.gethostname(), "a:b")
+    assert (status[name].pid, status[name].leased) == (str(os.getpid()), 1)
+    assert (status["somebody"].host, status["somebody"].spiderid) == ("", "")
+
+
+async def test_many_submissions_are_done_in_order_and_once_each(tracker: Tracker) -> None:
+    def submissions(digest: str) -> list[Submission]:
+        return [
+            Submission(
+                CrawlId("link", "app", str(number)),
+                [offer(str(number), priority=number)],
+                CrawlOptions(maxdepth=number),
+                source=Source("incoming", 0, number, digest),
+            )
+            for number in range(50)
+        ]
+
+    first = await tracker.submit_all(submissions("x"))
+    again = await tracker.submit_all(submissions("x"))
+    anew = await tracker.submit_all(submissions("y"))
+
+    assert first == anew == [(1, False)] * 50
+    assert again == [(0, True)] * 50
+    status = await books(tracker, CrawlId("link", "app", "7"))
+    assert (status.queued, status.options.maxdepth) == (2, 7)

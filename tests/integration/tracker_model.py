@@ -33,6 +33,7 @@ class Crawl:
     options: CrawlOptions
     state: State = "running"
     epoch: int = 1
+    boost: int = 0
     reported: int = 0
     is_held: bool = False
     duplicates: int = 0
@@ -168,6 +169,13 @@ class Model:
         crawl.state = after
         return True
 
+    def prioritize(self, name: CrawlId, boost: int) -> bool:
+        crawl = self.crawls.get(name)
+        if crawl is None or not crawl.is_open:
+            return False
+        crawl.boost = boost
+        return True
+
     def retry(self, name: CrawlId) -> int:
         crawl = self.crawls.get(name)
         queued = 0
@@ -298,7 +306,9 @@ class Model:
             for lane in lanes.values()
             if lane and self._in_flight[domain] < self._cap and lane[0].crawl.state == "running"
         ]
-        return min(heads, key=lambda head: (-head.priority, head.age), default=None)
+        return min(
+            heads, key=lambda head: (-head.priority - head.crawl.boost, head.age), default=None
+        )
 
     def _finish(self, crawl: Crawl) -> None:
         if crawl.outstanding or crawl.is_held or crawl.reported == crawl.epoch:

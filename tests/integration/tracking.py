@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Protocol
 
 from crawling.tracker.tracker import CrawlId, Offer, Outcome
+from crawling.tracker.urls import fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from crawling.tracker.tracker import CrawlStatus, Kind, Lease, Tracker
+    from crawling.tracker.tracker import CrawlStatus, Event, Kind, Lease, Tracker
 
 CRAWL = CrawlId("link", "tests", "first")
 OTHER = CrawlId("link", "tests", "second")
@@ -36,10 +36,6 @@ def offer(path: str, domain: str = "a.example", priority: int = 70, **fields: An
         depth=fields.pop("depth", 0),
         **fields,
     )
-
-
-def fingerprint(url: str) -> bytes:
-    return blake2b(url.encode(), digest_size=8).digest()
 
 
 def offers(count: int, domain: str = "a.example", **fields: Any) -> list[Offer]:
@@ -106,6 +102,15 @@ async def fetch_all(tracker: Tracker, links: Sequence[Offer] = ()) -> list[str]:
             assert await settle(tracker, leased, links=() if fetched else links)
             fetched.append(leased.url)
     return fetched
+
+
+async def finished(tracker: Tracker) -> list[Event]:
+    """Return the events that tell of the end of crawls."""
+    if tracker.config.shards > 1:
+        # Over shards a crawl may end in the next sweep only.
+        await tracker.sweep()
+    events = await tracker.events(limit=1000)
+    return [event for event in events if event.body["action"] == "finished"]
 
 
 async def sweep(tracker: Tracker) -> None:

@@ -7,17 +7,15 @@ segment of a path says what happens; what follows only makes URLs different.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.servers.threaded import ThreadedServer
+
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
     from collections.abc import Awaitable, Callable
-    from types import TracebackType
-
-    from typing_extensions import Self
 
 #: Seconds that a page below /slow/ takes.
 SLOW = 1.0
@@ -30,40 +28,22 @@ class Hit(NamedTuple):
     path: str
 
 
-class NastySite:
-    """The site, served by a thread of its own from `with` to the end of the block."""
-
+class NastySite(ThreadedServer):
     def __init__(self) -> None:
+        super().__init__()
         self.hits: list[Hit] = []
         self.url = ""
         self._visits: Counter[str] = Counter()
         self._handlers: set[asyncio.Task[None]] = set()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._ready.wait()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
 
     def paths(self) -> list[str]:
         return [hit.path for hit in self.hits]
 
     async def _serve(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
         self._ready.set()
-        await self._end.wait()
+        await self._over.wait()
         server.close()
         for handler in self._handlers:
             handler.cancel()

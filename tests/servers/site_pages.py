@@ -48,7 +48,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer; *cut* sends only so many bytes of the body, *reset* nothing at all."""
+    """One answer; *cut* sends only so many bytes of the body, *reset* nothing at all.
+
+    *pace* are seconds between any two bytes.
+    """
 
     status: int = 200
     body: bytes = b""
@@ -57,6 +60,7 @@ class Reply:
     delay: float = 0.0
     cut: int | None = None
     reset: bool = False
+    pace: float = 0.0
 
     def encode(self) -> bytes:
         head = [
@@ -119,7 +123,7 @@ class FlatSite:
         if visit.path == "/robots.txt":
             return Reply(404)
         links = self.urls if visit.path == "/" else ()
-        return Reply(200, _html(visit.path, links), delay=self._delay)
+        return Reply(200, html_page(visit.path, links), delay=self._delay)
 
 
 def reply_of(resource: Resource, earlier: int) -> Reply:
@@ -158,11 +162,11 @@ def body_of(resource: Resource) -> bytes:
     if resource.kind == "malformed":
         return _malformed(resource.url, list(hrefs(resource)))
     base = f'<base href="{base_of(resource)}">' if resource.kind == "based" else ""
-    body = _html(resource.url, list(hrefs(resource)), base)
+    body = html_page(resource.url, list(hrefs(resource)), base)
     return body.replace(b"<body>", b"<body>" + INSERTED.get(resource.kind, b""))
 
 
-def _html(title: str, links: Sequence[str], base: str = "") -> bytes:
+def html_page(title: str, links: Sequence[str], base: str = "") -> bytes:
     anchors = "\n".join(f'<li><a href="{escape(link)}">to there</a>' for link in links)
     return (
         f"<!doctype html><html><head>{base}<title>{escape(title)}</title></head><body>"

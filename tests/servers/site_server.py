@@ -129,6 +129,14 @@ class Connection(asyncio.Protocol):
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.transport.abort()
             return
+        if reply.pace:
+            self._dribble(reply.encode(), reply.pace)
+            return
         self.transport.write(reply.encode())
         if reply.cut is not None:
             self.transport.close()
+
+    def _dribble(self, data: bytes, pace: float) -> None:
+        if data and not self.transport.is_closing():
+            self.transport.write(data[:1])
+            asyncio.get_running_loop().call_later(pace, self._dribble, data[1:], pace)

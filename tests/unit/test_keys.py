@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crawling.service import counters
 from crawling.tracker import keys as names
 from crawling.tracker.keys import PATTERNS, Keys
 from crawling.tracker.scripts import read_part
@@ -83,4 +84,4 @@ def test_a_throttle_is_shared_by_those_that_the_settings_name(
 def test_every_key_is_documented() -> None:
     documented = set(re.findall(r"^\| `([^`]+)`", DOCUMENT.read_text("utf-8"), re.MULTILINE))
 
-    assert documented == set(PATTERNS)
+    assert documented == {*PATTERNS, *counters.PATTERNS}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from w3lib.url import canonicalize_url
 
 from crawling.exceptions import ConfigError
-from crawling.links import LinkBatch, LinkRules, compile_regex, find_all
+from crawling.links import LinkBatch, LinkRules
+from crawling.service.patterns import compile_regex, find_all
 from crawling.tracker import urls
+from crawling.tracker.extras import pack_record, record_of
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint
 
@@ -49,6 +52,19 @@ def test_a_link_is_10_less_urgent_and_one_level_deeper_than_its_page() -> None:
             depth=2,
         )
     ]
+
+
+def test_links_of_a_page_with_attrs_and_a_cookie_of_its_own_take_them_along() -> None:
+    own = {"attrs": {"from": "me"}, "cookie": "a=b", "cookie_domains": ["example.com"]}
+    record = {"meta": {**own, "useragent": "not inherited"}, "source": "x"}
+    page = replace(lease(), extras=pack_record(record))
+
+    (offer,) = rules().offers(["http://example.com/x"], page)
+    assert record_of(offer.extras) == {"v": 1, "meta": own}
+
+    crawl = CrawlOptions(shared=own)
+    (offer,) = rules().offers(["http://example.com/x"], replace(page, options=crawl))
+    assert offer.extras == b""
 
 
 def test_urls_of_the_same_page_are_one_offer_the_first() -> None:

@@ -40,6 +40,12 @@ def test_text_has_the_crawlers_name_the_message_and_the_fields() -> None:
     assert line.endswith("[sc-crawler] ERROR: Scraper Retry action=retry retry_count=2")
 
 
+def test_what_a_page_or_a_client_says_cannot_steer_a_terminal_or_begin_a_line() -> None:
+    line = formatted(record("a\x1b[2Jb", status_msg="OK\x1b]0;x\x07", crawlid="c\n2026 forged"))
+
+    assert line.endswith(r"ERROR: a\x1b[2Jb status_msg=OK\x1b]0;x\x07 crawlid=c\n2026 forged")
+
+
 def test_records_of_others_keep_their_names() -> None:
     assert "[scrapy.core.engine] ERROR: " in formatted(record("x", "scrapy.core.engine"))
 

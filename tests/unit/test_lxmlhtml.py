@@ -14,7 +14,7 @@ from scrapy.http import HtmlResponse, JsonResponse, Response, TextResponse, XmlR
 from scrapy.linkextractors import LinkExtractor
 from w3lib.url import canonicalize_url, safe_url_string
 
-from crawling.links import MAX_LINKS
+from crawling.service.patterns import MAX_LINKS
 from crawling.spiders import lxmlhtml
 from crawling.spiders.lxmlhtml import Base, encoding_of, extract_links, text_of
 

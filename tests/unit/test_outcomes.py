@@ -30,7 +30,7 @@ from crawling.outcomes import (
     retry_asked,
     retry_request,
 )
-from crawling.redis_retry_middleware import GaveUp
+from crawling.redis_retry_middleware import GaveUp, Trouble
 
 
 def wrapped(kind: type[Exception], *causes: Exception) -> Exception:
@@ -87,10 +87,13 @@ def test_each_error_has_its_reason(cause: Exception, reason: str) -> None:
 
 def test_a_detail_names_the_class_of_an_error_unless_it_is_our_own() -> None:
     assert describe(ValueError("bad")) == "ValueError: bad"
-    assert describe(GaveUp("http_500", "500 Internal Server Error")) == (
+    assert describe(GaveUp(Trouble("http_500", "500 Internal Server Error"))) == (
         "500 Internal Server Error"
     )
-    assert describe(GaveUp("timeout", describe(TimeoutError("30 s")))) == "TimeoutError: 30 s"
+    assert (
+        describe(GaveUp(Trouble("timeout", describe(TimeoutError("30 s")))))
+        == "TimeoutError: 30 s"
+    )
 
 
 #: Errors that the oldest Scrapy does not have.

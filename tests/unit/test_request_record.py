@@ -15,11 +15,11 @@ from crawling.request_record import (
     child_offer,
     extras_of,
     next_offer,
-    record_of,
     request_of,
     requestid,
     seed_offer,
 )
+from crawling.tracker.extras import record_of
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint
 

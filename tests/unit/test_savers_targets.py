@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ("-", StdoutSaver),
         ("redis://localhost/1?key=x:{sha1}", RedisSaver),
         ("rediss://localhost", RedisSaver),
+        ("redis+sentinel://one,two:26380/pages/1?key=x", RedisSaver),
     ],
 )
 def test_a_target_names_its_saver(target: str, kind: type[Saver]) -> None:
@@ -51,7 +52,9 @@ def test_a_target_names_its_saver(target: str, kind: type[Saver]) -> None:
         ("", "cannot save to '': choose"),
         ("s3://bucket/x", "cannot save to 's3://bucket/x'"),
         ("redis://localhost/0?key={nobody}", "has no field {nobody}; there are {domain}"),
-        ("redis://localhost:port/0", "redis://localhost:port/0: "),
+        ("redis://localhost:port/0", "redis://localhost:port/0 is no URL of a Redis: "),
+        ("redis+sentinel://localhost", "name the service"),
+        ("redis+cluster://u:p@localhost?key=x", "SAVERS: redis+cluster://localhost: pages are"),
     ],
 )
 def test_a_target_that_makes_no_sense_is_refused_with_what_would(

@@ -21,11 +21,14 @@ from crawling.service.config import (
     typed_settings,
     validate,
 )
-from crawling.service.options import ALIASES, OPTIONS, RETIRED
+from crawling.service.options import ALIASES, MONITOR_OPTIONS, OPTIONS, RETIRED
 from crawling.tracker.tracker import TrackerConfig
+from kafka_monitor import settings as kafka_defaults
+from redis_monitor import settings as redis_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reference" / "settings.md"
@@ -33,6 +36,10 @@ PAGE = ROOT / "docs" / "reference" / "settings.md"
 RESOLVERS = {"TWISTED_DNS_RESOLVER", "DNS_RESOLVER"}
 
 NAMES = {name for name in vars(defaults) if name.isupper()} - RESOLVERS
+
+
+#: Names of the monitors' own settings.
+MONITORS = set(MONITOR_OPTIONS)
 
 
 def fleet_settings(**changed: Any) -> Settings:
@@ -64,6 +71,19 @@ def test_a_default_is_already_what_its_kind_makes_of_it(name: str) -> None:
     default = getattr(defaults, name)
 
     assert typed(name, default) == default
+
+
+def test_every_setting_of_a_monitor_has_a_kind_and_every_kind_a_setting() -> None:
+    named = {name for module in (kafka_defaults, redis_defaults) for name in vars(module)}
+    assert set(MONITOR_OPTIONS) == {name for name in named if name.isupper()}
+
+
+@pytest.mark.parametrize("module", [kafka_defaults, redis_defaults])
+def test_a_default_of_a_monitor_is_already_what_its_kind_makes_of_it(
+    module: ModuleType,
+) -> None:
+    for name in MONITORS & set(vars(module)):
+        assert MONITOR_OPTIONS[name](getattr(module, name)) == getattr(module, name)
 
 
 def test_the_trackers_own_defaults_are_those_of_the_settings() -> None:
@@ -249,18 +269,26 @@ def test_a_bad_value_ends_scrapy_in_one_line(origin: str) -> None:
 def documented() -> dict[str, str]:
     """Return the names and defaults in the tables of the reference page."""
     rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \|", PAGE.read_text("utf-8"), re.MULTILINE)
-    return {name: default.strip("`") for name, default in rows}
+    return {name: default.replace("`", "") for name, default in rows}
 
 
 def test_the_reference_page_and_the_settings_agree() -> None:
-    expected = {name: shown(name) for name in NAMES}
+    expected = {name: shown(defaults, name) for name in NAMES}
+    of_monitors = {name: shown_of_monitors(name) for name in MONITORS}
 
-    assert {name: text for name, text in documented().items() if name in NAMES} == expected
-    assert set(documented()) - NAMES == set(RETIRED)
+    page = documented()
+    assert {name: text for name, text in page.items() if name in NAMES} == expected
+    assert {name: text for name, text in page.items() if name in MONITORS} == of_monitors
+    assert set(page) - NAMES - MONITORS == set(RETIRED)
 
 
-def shown(name: str) -> str:
-    value = getattr(defaults, name)
+def shown_of_monitors(name: str) -> str:
+    modules = [module for module in (kafka_defaults, redis_defaults) if hasattr(module, name)]
+    return ", ".join(dict.fromkeys(shown(module, name) for module in modules))
+
+
+def shown(module: ModuleType, name: str) -> str:
+    value = getattr(module, name)
     if isinstance(value, dict):
         return "see below"
     if isinstance(value, list):

@@ -3,11 +3,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from tests.servers.site_graph import PAGES, SiteGraph, walk
+from tests.servers.site_sections import SectionSite
 from tests.servers.website import website
 
 if TYPE_CHECKING:
@@ -37,3 +39,21 @@ def test_the_site_answers_on_every_host_and_logs_who_asked(tmp_path: Path) -> No
                 assert response.status == 200
 
         assert [access.host for access in site.accesses()] == graph.hosts
+
+
+def test_every_page_of_a_section_answers_with_its_status(tmp_path: Path) -> None:
+    options = ("--site", "sections", "--hosts", "2", "--sections", "3")
+    with website(tmp_path, *options) as web:
+        site = SectionSite(web.port, hosts=2, sections=3)
+        for number in site.sections:
+            for url, status in site.pages(number).items():
+                assert _status(url) == status, url
+
+
+def _status(url: str) -> int:
+    try:
+        with urlopen(url) as response:
+            return int(response.status)
+    except HTTPError as error:
+        with error:
+            return error.code

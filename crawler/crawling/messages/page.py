@@ -16,8 +16,8 @@ class Page:
 
     *body* is the bytes after Content-Encoding was undone.  Headers map a name to all its
     values.  *timestamp* is when the response was complete, in ISO 8601, UTC, naive.
-    *elapsed* is seconds from sending the request to the last byte.  *requestid* is the
-    same for every delivery of the same request.
+    *elapsed* is seconds from the request to the beginning of the answer.  *requestid* is
+    the same for every delivery of the same request.
     """
 
     requestid: str

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from crawling.exceptions import ConfigError, OutputError, Unavailable
 from crawling.savers.file_names import check_scheme, fill_in
 from crawling.savers.grouping import Grouping
 from crawling.savers.jsonl_saver import to_line
 from crawling.savers.saver import Saver
+from crawling.tracker.redis_connect import is_cluster, redis_client, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from crawling.messages.page import Page
 
@@ -36,18 +35,14 @@ class RedisSaver(Saver):
         key, url = _split_key(url)
         check_scheme("SAVERS", key)
         self._key = key
-        self._place = _without_password(url)
-        try:
-            self._redis = Redis.from_url(
-                url,
-                socket_timeout=_TIMEOUT,
-                socket_connect_timeout=_TIMEOUT,
-                # Once more at once, for a connection that died unnoticed; whoever saves
-                # has patience of its own.
-                retry=Retry(NoBackoff(), 1),
+        self._place = shown(url)
+        if is_cluster(url):
+            raise ConfigError(
+                "SAVERS",
+                f"{self._place}: pages are not spread over a cluster; name a single Redis, "
+                "or a service of Sentinels",
             )
-        except ValueError as error:
-            raise ConfigError("SAVERS", f"{self._place}: {error}") from error
+        self._redis = redis_client(url, timeout=_TIMEOUT, connections=1, setting="SAVERS")
         self._pages: Grouping[Page] = Grouping(self._write)
 
     async def open(self) -> None:
@@ -70,13 +65,21 @@ class RedisSaver(Saver):
         """Set all keys in one round trip."""
         values = {fill_in(self._key, page): self._value(page) for page in pages}
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                for key, value in values.items():
-                    pipeline.set(key, value)
-                await pipeline.execute()
+            try:
+                await self._set(values)
+            except RedisConnectionError:
+                # Once more at once, for a connection that died unnoticed; whoever saves
+                # has patience of its own.
+                await self._set(values)
         # Whatever Redis refuses (full, a replica, no permission) is no fault of the page.
         except (RedisError, OSError) as error:
             raise Unavailable(f"{self._place}: {error}") from error
+
+    async def _set(self, values: Mapping[str, bytes]) -> None:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for key, value in values.items():
+                pipeline.set(key, value)
+            await pipeline.execute()
 
     def _value(self, page: Page) -> bytes:
         value = to_line(page.to_json()).rstrip()
@@ -87,10 +90,10 @@ class RedisSaver(Saver):
 
 def _split_key(url: str) -> tuple[str, str]:
     """Return the key scheme that *url* asks for, and the URL without it."""
-    parts = urlsplit(url)
-    query = dict(parse_qsl(parts.query, keep_blank_values=True))
+    place, _, text = url.partition("?")
+    query = dict(parse_qsl(text, keep_blank_values=True))
     key = query.pop("key", DEFAULT_KEY)
-    return key, parts._replace(query=urlencode(query)).geturl()
+    return key, f"{place}?{urlencode(query)}" if query else place
 
 
 def _is_refusal(error: BaseException | None) -> bool:
@@ -98,8 +101,3 @@ def _is_refusal(error: BaseException | None) -> bool:
     if error is None or isinstance(error, (AuthenticationError, AuthorizationError)):
         return error is not None
     return _is_refusal(error.__cause__ or error.__context__)
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

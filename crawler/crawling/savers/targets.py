@@ -13,6 +13,7 @@ from crawling.savers.jsonl_saver import JsonlSaver, StdoutSaver
 from crawling.savers.redis_saver import RedisSaver
 from crawling.savers.tar_saver import CompressedTarSaver, TarSaver
 from crawling.savers.warc_saver import CompressedWarcSaver, WarcSaver
+from crawling.tracker.redis_connect import is_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ KINDS = (
     "folder/, x.tar, x.tar.gz, x.tar.bz2, x.tar.xz, x.warc, x.warc.gz, x.jsonl, "
     "- (standard output) or redis://host/db?key=SCHEME"
 )
-_REDIS = ("redis://", "rediss://", "unix://")
 
 
 def make_saver(target: str, file_name: str | Callable[[Page], str] | None = None) -> Saver:
@@ -32,7 +32,7 @@ def make_saver(target: str, file_name: str | Callable[[Page], str] | None = None
     name = FileName(file_name)
     if target == "-":
         return StdoutSaver()
-    if target.startswith(_REDIS):
+    if is_redis(target):
         return RedisSaver(target)
     if "://" in target:
         raise _unknown(target)

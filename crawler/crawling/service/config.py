@@ -6,21 +6,31 @@ import importlib.util
 import os
 import socket
 import sys
+import traceback
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from crawling.exceptions import ConfigError
-from crawling.service.options import ALIASES, OPTIONS, RETIRED
+from crawling.exceptions import ConfigError, FleetError
+from crawling.service.options import ALIASES, MONITOR_OPTIONS, OPTIONS, RETIRED
 from crawling.tracker.tracker import CrawlId, TrackerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import TracebackType
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import ModuleType, TracebackType
+
+    from crawling.service.kinds import Kind
 
 #: Where local settings may be: beside `settings.py` as in Scrapy Cluster, or anywhere
 #: on Python's path.
 LOCAL_MODULES = ("crawling.localsettings", "localsettings")
+
+
+#: The settings that a worker, and those that a monitor knows; a few names, such as
+#: LOG_LEVEL, are Scrapy's in a worker.
+WORKER = {**OPTIONS, **RETIRED}
+MONITOR = {**WORKER, **MONITOR_OPTIONS}
 
 
 class Settings(Protocol):
@@ -31,10 +41,9 @@ class Settings(Protocol):
     def __contains__(self, name: object, /) -> bool: ...
 
 
-def typed(name: str, value: Any) -> Any:
+def typed(name: str, value: Any, kinds: Mapping[str, Kind] = WORKER) -> Any:
     """Return *value* as the setting *name* wants it; raise `ConfigError` if it cannot be."""
-    right = ALIASES.get(name, name)
-    kind = OPTIONS.get(right) or RETIRED.get(right)
+    kind = kinds.get(ALIASES.get(name, name))
     if kind is None:
         return value
     try:
@@ -51,22 +60,20 @@ def read(settings: Settings, name: str) -> Any:
     return typed(name, value)
 
 
-def typed_settings(pairs: Iterable[str]) -> dict[str, Any]:
+def typed_settings(pairs: Iterable[str], kinds: Mapping[str, Kind] = WORKER) -> dict[str, Any]:
     """Return the settings that `-s NAME=VALUE` options name."""
     settings = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ConfigError("-s", f"must be NAME=VALUE, not {pair!r}")
-        settings[ALIASES.get(name, name)] = typed(name, value)
+        settings[ALIASES.get(name, name)] = typed(name, value, kinds)
     return settings
 
 
 def load_settings(pairs: Iterable[str] = ()) -> dict[str, Any]:
     """Return all settings where Scrapy is not loaded; TRACKER is always a URL."""
-    defaults = import_module("crawling.settings")
-    settings = {name: value for name, value in vars(defaults).items() if name.isupper()}
-    settings |= typed_settings(pairs)
+    settings = named(import_module("crawling.settings")) | typed_settings(pairs)
     return {**settings, "TRACKER": tracker_url(settings)}
 
 
@@ -78,21 +85,28 @@ def validate(settings: Settings) -> None:
     tracker_config(settings)
 
 
-def overrides() -> dict[str, Any]:
-    """Return what the local settings and the environment change, typed.
+def named(module: ModuleType) -> dict[str, Any]:
+    """Return the settings of a module, which are its names in capitals."""
+    return {name: value for name, value in vars(module).items() if name.isupper()}
 
-    The environment wins.  A variable that is set but empty counts as not set, which
-    is how `docker compose` hands on what nobody chose.
+
+def overrides() -> dict[str, Any]:
+    """Return what the local settings and the environment change, typed; the latter wins."""
+    return {**typed_all(local_settings()), **environment()}
+
+
+def typed_all(given: Mapping[str, Any], kinds: Mapping[str, Kind] = WORKER) -> dict[str, Any]:
+    return {ALIASES.get(name, name): typed(name, value, kinds) for name, value in given.items()}
+
+
+def environment(kinds: Mapping[str, Kind] = WORKER) -> dict[str, Any]:
+    """Return the settings that environment variables set.
+
+    A variable that is set but empty counts as not set, which is how `docker compose`
+    hands on what nobody chose.
     """
-    changed = dict(_local_settings())
-    for name in (*OPTIONS, *RETIRED, *ALIASES):
-        if os.environ.get(name):
-            changed[name] = os.environ[name]
-    return {
-        ALIASES.get(name, name): typed(name, value)
-        for name, value in changed.items()
-        if name.isupper()
-    }
+    names = (*kinds, *ALIASES)
+    return typed_all({name: os.environ[name] for name in names if os.environ.get(name)}, kinds)
 
 
 def explain_bad_settings() -> None:
@@ -172,15 +186,32 @@ _TRACKER_FIELDS = {
     "defer_max": "DEFER_MAX",
     "page_limit": "GLOBAL_PAGE_PER_DOMAIN_LIMIT",
     "max_queued": "TRACKER_MAX_QUEUED",
+    "shards": "TRACKER_SHARDS",
     "dupefilter_timeout": "DUPEFILTER_TIMEOUT",
 }
 
 
-def _local_settings() -> Iterator[tuple[str, Any]]:
+def local_settings() -> dict[str, Any]:
     for name in LOCAL_MODULES:
         if importlib.util.find_spec(name) is not None:
-            yield from vars(import_module(name)).items()
-            return
+            with settings_errors(name):
+                return named(import_module(name))
+    return {}
+
+
+@contextmanager
+def settings_errors(name: str) -> Iterator[None]:
+    """Turn whatever a file of settings raises into an error that says where."""
+    try:
+        yield
+    except FleetError:
+        raise
+    # It is somebody's program: anything may come of it.
+    except Exception as error:
+        line, problem = traceback.extract_tb(error.__traceback__)[-1].lineno, str(error)
+        if isinstance(error, SyntaxError):
+            line, problem = error.lineno, error.msg
+        raise ConfigError(name, f"line {line}: {type(error).__name__}: {problem}") from error
 
 
 def _bracketed(host: str) -> str:

@@ -7,10 +7,9 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
+
+from crawling.tracker.redis_connect import redis_client, tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +21,23 @@ BUCKETS = 60
 #: Seconds with a count of their own at most, for all names together.
 FRESH = 600
 LIFETIME = "lifetime"
+#: Every key of the statistics; docs/reference/redis_keys.md tells what is in them.
+PATTERNS = (
+    "{prefix}:{counter}:{window}",
+    "{prefix}:{counter}:lifetime",
+    "{prefix}:names",
+    "stats:prefixes",
+    "stats:{service}:self:{host}:{uuid}",
+    "stats:{service}:nodes",
+)
+#: Sorted set of the prefixes under which there are counts, by the time of the last write:
+#: nobody has to search the keys.
+PREFIXES = "stats:prefixes"
+
+
+def names_key(prefix: str) -> str:
+    """Return the key of the set of all names that were ever counted under *prefix*."""
+    return f"{prefix}:names"
 
 
 class Bucket(NamedTuple):
@@ -119,13 +135,8 @@ class RedisCounts:
     def __init__(self, url: str, prefix: str, *, timeout: float) -> None:
         self._prefix = prefix
         self._windows_seen: dict[tuple[str, int], int] = {}
-        self._redis = Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=1,
-        )
+        self._tag = tag_of(url)
+        self._redis = redis_client(url, tag=self._tag, timeout=timeout, connections=1)
 
     async def write(self, counts: RollingCounts) -> None:
         """Send what was counted since the last write, in one round trip.
@@ -150,11 +161,14 @@ class RedisCounts:
 
     async def _send(self, pending: Counter[Bucket]) -> list[object]:
         pipeline = self._redis.pipeline(transaction=False)
+        tagged = f"{self._tag}{self._prefix}"
+        pipeline.zadd(f"{self._tag}{PREFIXES}", {self._prefix: time.time()})
+        pipeline.sadd(names_key(tagged), *{bucket.name for bucket in pending})
         for bucket, count in pending.items():
             if not bucket.window:
-                pipeline.incrby(f"{self._prefix}:{bucket.name}:{LIFETIME}", count)
+                pipeline.incrby(f"{tagged}:{bucket.name}:{LIFETIME}", count)
                 continue
-            key = f"{self._prefix}:{bucket.name}:{bucket.window}"
+            key = f"{tagged}:{bucket.name}:{bucket.window}"
             pipeline.hincrby(key, str(bucket.start), count)
             if self._windows_seen.get((bucket.name, bucket.window), 0) < bucket.start:
                 self._windows_seen[bucket.name, bucket.window] = bucket.start

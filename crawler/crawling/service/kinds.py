@@ -79,11 +79,14 @@ def optional(kind: Kind) -> Kind:
 
 
 def choice(*allowed: str) -> Kind:
+    """Return the kind of these words, in whatever case they come."""
+    spelled = {word.upper(): word for word in allowed}
+
     def read(value: Any) -> str:
-        word = str(value).strip()
-        if word.upper() not in allowed:
-            raise ValueError("must be one of " + ", ".join(allowed))
-        return word.upper()
+        try:
+            return spelled[str(value).strip().upper()]
+        except KeyError:
+            raise ValueError("must be one of " + ", ".join(allowed)) from None
 
     return read
 
@@ -111,6 +114,15 @@ def mapping(value: Any) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise ValueError("must be a dict, or a JSON object")  # noqa: TRY004 as above
     return value
+
+
+def ranks(value: Any) -> Mapping[str, int | None]:
+    """Read the ranks of classes; None turns one off."""
+    table = mapping(value)
+    for name, rank in table.items():
+        if isinstance(rank, bool) or not isinstance(rank, int | None):
+            raise ValueError(f"the rank of {name} must be a whole number or None")  # noqa: TRY004 as above
+    return table
 
 
 def anything(value: Any) -> Any:

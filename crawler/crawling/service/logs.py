@@ -14,11 +14,15 @@ from pythonjsonlogger.json import JsonFormatter
 
 from crawling.exceptions import ConfigError
 from crawling.service.config import read
+from crawling.service.text import printable
 
 if TYPE_CHECKING:
     from crawling.service.config import Settings
 
 TEXT_FORMAT = "%(asctime)s [%(name)s] %(levelname)s: %(message)s"
+
+#: Whose records bear the process's one name: dashboards look for it.
+OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor"})
 
 _installed: list[logging.Handler] = []
 
@@ -46,7 +50,11 @@ def make_handler(settings: Settings) -> logging.Handler:
 
 
 class Text(logging.Formatter):
-    """The message, and after it the fields that are text or numbers."""
+    """The message, and after it the fields that are text or numbers.
+
+    What comes from a page or a client cannot begin a line or steer a terminal; a message
+    may have lines, as Scrapy's have.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(TEXT_FORMAT)
@@ -54,7 +62,8 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
-        return super().formatMessage(_renamed(record, self._name)) + fields
+        message = super().formatMessage(_renamed(record, self._name))
+        return "\n".join(map(printable, message.split("\n"))) + printable(fields)
 
 
 class JsonLines(JsonFormatter):
@@ -86,8 +95,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _renamed(record: logging.LogRecord, name: str) -> logging.LogRecord:
-    """Return the record under the crawler's one name if it is ours: dashboards look for it."""
-    if record.name.partition(".")[0] != "crawling":
+    """Return the record under the process's one name if it is ours."""
+    if record.name.partition(".")[0] not in OURS:
         return record
     record = copy.copy(record)
     record.name = name

@@ -13,6 +13,7 @@ from crawling.service.kinds import (
     listing,
     mapping,
     optional,
+    ranks,
     seconds,
     text,
 )
@@ -36,6 +37,7 @@ OPTIONS: dict[str, Kind] = {
     "LEASE_TIMEOUT": duration,
     "SHUTDOWN_GRACE": seconds(0),
     "TRACKER_MAX_QUEUED": integer(0),
+    "TRACKER_SHARDS": integer(1),
     "DUPEFILTER_TIMEOUT": seconds(0),
     "GLOBAL_PAGE_PER_DOMAIN_LIMIT": optional(integer(1)),
     # Politeness
@@ -74,6 +76,32 @@ OPTIONS: dict[str, Kind] = {
     "FILE_NAME": anything,
     "CONCURRENT_ITEMS": integer(2),
     "SCRAPER_SLOT_MAX_ACTIVE_SIZE": integer(1),
+    # Kafka
+    "KAFKA_HOSTS": optional(listing()),
+    "KAFKA_TOPIC_PREFIX": text,
+    "KAFKA_INCOMING_TOPIC": text,
+    "KAFKA_GROUP": text,
+    "KAFKA_APPID_TOPICS": boolean,
+    "KAFKA_BASE_64_ENCODE": boolean,
+    "KAFKA_COMPRESSION": choice("none", "gzip", "lz4", "snappy", "zstd"),
+    "KAFKA_OVERSIZE": choice("truncate", "file", "fail"),
+    "KAFKA_OVERSIZE_FOLDER": text,
+    "KAFKA_TOPIC_PARTITIONS": integer(1),
+    "KAFKA_TOPIC_REPLICATION": integer(-1),
+    "KAFKA_FEED_TIMEOUT": duration,
+    "KAFKA_PRODUCER_BATCH_LINGER_MS": integer(0),
+    "KAFKA_PRODUCER_MAX_REQUEST_SIZE": integer(10_000),
+    "KAFKA_CONSUMER_AUTO_OFFSET_RESET": choice("earliest", "latest"),
+    "KAFKA_CONSUMER_FETCH_MESSAGE_MAX_BYTES": integer(1),
+    "KAFKA_SECURITY_PROTOCOL": choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+    "KAFKA_SSL_CAFILE": optional(text),
+    "KAFKA_SSL_CERTFILE": optional(text),
+    "KAFKA_SSL_KEYFILE": optional(text),
+    "KAFKA_SASL_MECHANISM": optional(
+        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
+    ),
+    "KAFKA_SASL_USERNAME": optional(text),
+    "KAFKA_SASL_PASSWORD": optional(text),
     # Statistics
     "STATS_STATUS_CODES": boolean,
     "STATS_RESPONSE_CODES": listing(_STATUS),
@@ -104,6 +132,31 @@ OPTIONS: dict[str, Kind] = {
     "REMOTE_CONTROL_ENABLED": boolean,
 }
 
+#: Those of the monitors; the defaults are in the `settings.py` of each.
+MONITOR_OPTIONS: dict[str, Kind] = {
+    "PLUGINS": ranks,
+    "KAFKA_GROUP_INSTANCE": optional(text),
+    "MAXDEPTH_LIMIT": integer(0, 10_000),
+    "DOMAIN_MAX_PAGES_LIMIT": integer(0),
+    "HEARTBEAT_TIMEOUT": duration,
+    "STATS_TOTAL": boolean,
+    "STATS_PLUGINS": boolean,
+    "STATS_DUMP": seconds(0),
+    "STATS_DUMP_CRAWL": boolean,
+    "STATS_DUMP_QUEUE": boolean,
+    "CLAIM_AFTER": duration,
+    "RETRY_FAILURES": boolean,
+    "RETRY_FAILURES_MAX": integer(0),
+    "LOGGER_NAME": text,
+    "LOG_LEVEL": _LEVEL,
+    "LOG_JSON": boolean,
+    "LOG_STDOUT": boolean,
+    "LOG_DIR": text,
+    "LOG_FILE": text,
+    "LOG_MAX_BYTES": integer(0),
+    "LOG_BACKUPS": integer(0),
+}
+
 #: Scrapy Cluster's settings that nothing here needs any more: accepted, without effect.
 RETIRED: dict[str, Kind] = {
     "SCHEDULER_PERSIST": boolean,
@@ -116,6 +169,14 @@ RETIRED: dict[str, Kind] = {
     "DOMAIN_MAX_PAGE_TIMEOUT": seconds(0),
     "PUBLIC_IP_URL": text,
     "IP_ADDR_REGEX": text,
+    "PLUGIN_DIR": text,
+    "SLEEP_TIME": seconds(0),
+    "KAFKA_CONN_TIMEOUT": seconds(0),
+    "KAFKA_CONSUMER_AUTO_COMMIT_ENABLE": boolean,
+    "KAFKA_CONSUMER_COMMIT_INTERVAL_MS": integer(0),
+    "KAFKA_CONSUMER_TIMEOUT": integer(0),
+    "KAFKA_PRODUCER_BUFFER_BYTES": integer(0),
+    "REDIS_LOCK_EXPIRATION": seconds(0),
     "ZOOKEEPER_ASSIGN_PATH": text,
     "ZOOKEEPER_ID": text,
     "ZOOKEEPER_HOSTS": text,

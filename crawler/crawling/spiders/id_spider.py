@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from crawling.exceptions import ConfigError, RequestError
-from crawling.links import compile_regex, find_all
+from crawling.service.patterns import compile_regex, find_all
 from crawling.spiders.link_spider import LinkSpider
 from crawling.spiders.lxmlhtml import text_of
 from crawling.tracker.urls import host_of

@@ -16,7 +16,7 @@ from lxml import etree
 from scrapy.http import HtmlResponse, TextResponse, XmlResponse
 from w3lib.url import safe_url_string
 
-from crawling.links import MAX_LINKS
+from crawling.service.patterns import MAX_LINKS
 from crawling.tracker.urls import PLAIN_PORT
 
 if TYPE_CHECKING:

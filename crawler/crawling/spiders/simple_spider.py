@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError
-from crawling.links import compile_regex, find_all
+from crawling.service.patterns import compile_regex, find_all
 from crawling.spiders.link_spider import LinkSpider
 from crawling.spiders.lxmlhtml import Base, text_of
 

@@ -52,10 +52,14 @@ PATTERNS = (
     "fleet:busy",
     "fleet:expires",
     "fleet:holds",
+    "fleet:over",
+    "fleet:quiet",
     "fleet:sweep",
     "fleet:ended",
     "fleet:rubbish",
     "fleet:outbox",
+    "fleet:control",
+    "fleet:failures",
     "fleet:ingest:{partition}",
 )
 
@@ -92,6 +96,25 @@ class Keys:
     @property
     def outbox(self) -> str:
         return f"{self.tag}fleet:outbox"
+
+    @property
+    def control(self) -> str:
+        return f"{self.tag}fleet:control"
+
+    @property
+    def failures(self) -> str:
+        return f"{self.tag}fleet:failures"
+
+    @property
+    def limits(self) -> str:
+        return f"{self.tag}fleet:limits"
+
+    @property
+    def blocked(self) -> str:
+        return f"{self.tag}fleet:blocked"
+
+    def ingest(self, partition: str) -> str:
+        return f"{self.tag}fleet:ingest:{partition}"
 
     def crawl(self, cno: int) -> str:
         return f"{self.tag}fleet:crawl:{cno}"

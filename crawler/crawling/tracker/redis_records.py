@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
+from crawling.tracker.keys import escape
 from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, Failure, Lease, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from crawling.tracker.tracker import Offer, Outcome
+    from crawling.tracker.tracker import Offer, Outcome, Source
 
 #: Seconds for which the fastest reply decides what Redis's clock shows.
 CLOCK_MEMORY = 60.0
@@ -155,6 +156,18 @@ def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple
 def offer_row(lease: Lease, links: Sequence[Offer]) -> tuple[object, ...]:
     """Return links that the page of *lease* has too many of for one call."""
     return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, links, None)
+
+
+def source_row(source: Source | None, part: int = 0) -> dict[str, Any] | None:
+    """Return *part* of what came from *source*, as ingest.lua takes it."""
+    if source is None:
+        return None
+    return {
+        "partition": f"{escape(source.topic)}:{source.partition}",
+        "offset": source.offset,
+        "digest": source.digest,
+        "part": part,
+    }
 
 
 def unpack_failure(record: bytes) -> Failure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from crawling.tracker import keys as names
+from crawling.tracker.mailbox import CLAIM_AFTER, Mailbox
 from crawling.tracker.redis_records import (
     Granted,
     RedisClock,
@@ -16,6 +17,7 @@ from crawling.tracker.redis_records import (
     outcome_row,
     pack,
     pack_options,
+    source_row,
     text,
     unpack_crawl_id,
     unpack_options,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
         Offer,
         Outcome,
         Source,
+        Submission,
         TrackerConfig,
     )
 
@@ -101,16 +104,34 @@ class RedisTracker(RedisViews):
         parts = range(0, max(len(offers), 1), MOST_OFFERS)
         for part, begin in enumerate(parts):
             is_last = part == len(parts) - 1
-            new, repeated = await self._scripts.run(
+            new, repeated, *_ = await self._scripts.run(
                 "submit",
                 names_,
                 pack(self._how(entry, hold if is_last else max(hold, SUBMIT_HOLD))),
                 pack_options(options if part == 0 else None),
-                pack(_part_of(source, part)),
+                pack(source_row(source, part)),
                 pack(offers[begin : begin + MOST_OFFERS]),
             )
             queued += new
         return Submitted(queued, bool(repeated))
+
+    async def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted]:
+        if any(len(each.offers) > MOST_OFFERS for each in submissions):
+            return await super().submit_all(submissions)
+        answers = await self._scripts.run_all(
+            "submit",
+            [
+                (
+                    pack(self._names(each.crawl)),
+                    pack(self._how(each.entry, hold=0.0)),
+                    pack_options(each.options),
+                    pack(source_row(each.source)),
+                    pack(each.offers),
+                )
+                for each in submissions
+            ],
+        )
+        return [Submitted(queued, bool(repeated)) for queued, repeated, *_ in answers]
 
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
         await self._wake.listen()
@@ -126,16 +147,27 @@ class RedisTracker(RedisViews):
         finally:
             if not answered:
                 self._lost.append((worker, token, time.monotonic()))
-        leases = [self._lease(token, known, Granted(*row)) for row in rows]
+        epochs = {cno: epoch for cno, _, epoch in crawls}
+        leases = [self._lease(spiderid, token, known, epochs, Granted(*row)) for row in rows]
         return Leased(leases, None if wait < 0 else wait / 1000)
 
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
-        accepted = list[bool]()
+        accepted, _ = await self.settle_here(worker, outcomes)
+        return accepted
+
+    async def settle_here(
+        self, worker: str, outcomes: Sequence[Outcome]
+    ) -> tuple[list[bool], bool]:
+        """Settle; return also whether a crawl over shards has nothing left in this one."""
+        accepted, is_quiet = list[bool](), False
         for rows, is_ending in _batches(outcomes, self._delay):
-            results = await self._scripts.run("settle", worker, self._settling(), pack(rows))
+            results, quiet = await self._scripts.run(
+                "settle", worker, self._settling(), pack(rows)
+            )
+            is_quiet |= bool(quiet)
             if is_ending:
                 accepted += map(bool, results)
-        return accepted
+        return accepted, is_quiet
 
     async def renew(self, worker: str) -> bool:
         return bool(await self._scripts.run("renew", worker, self._timeout_ms))
@@ -170,25 +202,43 @@ class RedisTracker(RedisViews):
     async def resume(self, crawl: CrawlId) -> bool:
         return bool(await self._flag(crawl, "running"))
 
-    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
+    async def prioritize(self, crawl: CrawlId, boost: int) -> bool:
+        return bool(await self._scripts.run("prioritize", names.crawl_name(crawl), boost))
+
+    async def retry(self, crawl: CrawlId, reason: str = "", domain: str = "") -> int:
+        return await self.retry_here(crawl, reason, domain, epoch=0)
+
+    async def retry_here(self, crawl: CrawlId, reason: str, domain: str, *, epoch: int) -> int:
+        """Queue again what failed; *epoch* is that of a crawl over shards, else 0."""
         cursor, queued, name = b"0", 0, names.crawl_name(crawl)
+        how = pack({**self._limits(), "epoch": epoch})
         while True:
             cursor, new = await self._scripts.run(
-                "retry", name, reason, cursor, STEP, pack(self._limits())
+                "retry", name, reason, cursor, STEP, how, domain
             )
             queued += new
             if cursor == b"0":
                 return int(queued)
 
     async def limit(self, domain: str, hits: int, window: float, scale: float = 1.0) -> None:
+        given = f"{hits} {window!r} {scale!r}"
         hits, window = scaled(hits, window, scale)
-        await self._scripts.run("limit", domain, hits, window * 1000)
+        await self._scripts.run("limit", domain, hits, window * 1000, given)
 
     async def block(self, domain: str, *, blocked: bool = True) -> None:
         await self._scripts.run("block", domain, int(blocked))
 
     async def defer(self, domain: str, delay: float) -> None:
         await self._scripts.run("defer", domain, round(delay * 1000))
+
+    def mailboxes(
+        self, consumer: str, *, claim_after: float = CLAIM_AFTER
+    ) -> Sequence[Mailbox]:
+        """Return the letters of Redis monitors, as *consumer* gets them.
+
+        There is one mailbox a shard; requests are in the first one alone.
+        """
+        return [Mailbox(self._redis, self.keys, self._scripts, consumer, claim_after)]
 
     async def idle(self, timeout: float) -> None:
         await self._wake.wait(timeout)
@@ -201,13 +251,14 @@ class RedisTracker(RedisViews):
         return int(back)
 
     async def _flag(self, crawl: CrawlId, state: str) -> int:
-        return int(await self._scripts.run("flag", names.crawl_name(crawl), state))
+        count, _ = await self._scripts.run("flag", names.crawl_name(crawl), state, 0, 0)
+        return int(count)
 
     @property
     def _timeout_ms(self) -> int:
         return round(self.config.lease_timeout * 1000)
 
-    def _names(self, crawl: CrawlId) -> dict[str, str]:
+    def _names(self, crawl: CrawlId) -> dict[str, str | int]:
         seen, seen_apart = names.dupefilter(crawl)
         return {
             **crawl._asdict(),
@@ -215,10 +266,12 @@ class RedisTracker(RedisViews):
             "spider": names.escape(crawl.spiderid),
             "seen": seen,
             "seen_apart": seen_apart,
+            "spread": 0,
         }
 
     def _how(self, entry: Entry, hold: float) -> dict[str, object]:
-        return {"entry": entry, "hold": round(hold * 1000), **self._limits()}
+        hold_ms = round(hold * 1000)
+        return {"entry": entry, "hold": hold_ms, "epoch": 0, "revision": 0, **self._limits()}
 
     def _limits(self) -> dict[str, int]:
         page_limit = self.config.page_limit
@@ -284,7 +337,7 @@ class RedisTracker(RedisViews):
         if len(self._crawls) + len(crawls) > MOST_CRAWLS:
             self._crawls.clear()
         known = {}
-        for cno, revision in crawls:
+        for cno, revision, _ in crawls:
             found = self._crawls.get(cno)
             if found is None or found.revision != revision:
                 book = await self._ask("HGETALL", self.keys.crawl(cno))
@@ -293,9 +346,16 @@ class RedisTracker(RedisViews):
             known[cno] = found
         return known
 
-    def _lease(self, token: str, known: dict[int, Known], granted: Granted) -> Lease:
+    def _lease(
+        self,
+        spiderid: str,
+        token: str,
+        known: dict[int, Known],
+        epochs: dict[int, int],
+        granted: Granted,
+    ) -> Lease:
         request = unpack_request(granted.member)
-        _, crawl, options = known[request.cno]
+        revision, crawl, options = known[request.cno]
         start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
         begin = self.clock.monotonic(start) if start else 0.0
         return Lease(
@@ -312,22 +372,14 @@ class RedisTracker(RedisViews):
             extras=request.extras,
             start=begin,
             latest=begin + slack if slack >= 0 else float("inf"),
+            spiderid=spiderid,
+            revision=revision,
+            epoch=epochs[request.cno],
         )
 
 
 def _jitter() -> float:
     return random.uniform(0.75, 1.25)  # noqa: S311  # spreads retries, keeps no secret
-
-
-def _part_of(source: Source | None, part: int) -> dict[str, object] | None:
-    if source is None:
-        return None
-    return {
-        "partition": f"{names.escape(source.topic)}:{source.partition}",
-        "offset": source.offset,
-        "digest": source.digest,
-        "part": part,
-    }
 
 
 def _batches(

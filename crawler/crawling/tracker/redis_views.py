@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError
 
 from crawling.exceptions import ConfigError, FleetError, Unavailable
 from crawling.tracker import keys as names
+from crawling.tracker.redis_connect import is_cluster, redis_client, shown
 from crawling.tracker.redis_records import (
     text,
     unpack_failure,
@@ -21,9 +20,19 @@ from crawling.tracker.redis_records import (
 )
 from crawling.tracker.redis_watch import read_deadlines
 from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
-from crawling.tracker.tracker import DomainStatus, Event, Trace, Tracker, WorkerStatus
+from crawling.tracker.tracker import (
+    DomainSetting,
+    DomainStatus,
+    Event,
+    QueuedIn,
+    Trace,
+    Tracker,
+    WorkerStatus,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
@@ -34,13 +43,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: How the data lies in Redis; another number is another program's.
-SCHEMA = b"1"
+SCHEMA = b"2"
 OLDEST_REDIS = (6, 2)
 #: Seconds until a Redis that does not answer counts as away; `?socket_timeout=` in
 #: the URL says otherwise.
 ANSWER_TIMEOUT = 30.0
 #: Connections of a process at most; who finds none free waits.
 CONNECTIONS = 64
+#: Crawls, or lanes of a crawl, that one call looks at: some 2 ms.
+PAGE = 2000
 
 
 class RedisViews(Tracker):
@@ -48,19 +59,11 @@ class RedisViews(Tracker):
 
     def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
         super().__init__(config)
-        # Repeating is the caller's business: it alone knows whether it still wants it.
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                decode_responses=False,
-                socket_timeout=ANSWER_TIMEOUT,
-                timeout=ANSWER_TIMEOUT,
-                retry=Retry(NoBackoff(), 0),
-                max_connections=CONNECTIONS,
-            )
-        except ValueError as error:
-            raise ConfigError("TRACKER", f"is no URL of a Redis: {error}") from error
-        self._redis = Redis.from_pool(pool)
+        self._place = shown(url)
+        self._is_cluster = is_cluster(url)
+        self._redis = redis_client(
+            url, tag=tag, timeout=ANSWER_TIMEOUT, connections=CONNECTIONS
+        )
         self.keys = names.Keys(tag)
         self._scripts = Scripts(self._redis, self.keys.meta)
 
@@ -71,7 +74,12 @@ class RedisViews(Tracker):
             await self.close()
             # Later it may be somebody at work on the server: then it is waited for.
             if isinstance(error, Unavailable) and is_lasting(error):
-                raise ConfigError("TRACKER", str(error)) from error
+                raise ConfigError("TRACKER", f"{self._place}: {error}") from error
+            if isinstance(error, Unavailable):
+                raise Unavailable(
+                    f"TRACKER: no answer from Redis at {self._place} ({error}); start it, or "
+                    "set TRACKER, or REDIS_HOST and REDIS_PORT, to where it is"
+                ) from error
             raise
 
     async def close(self) -> None:
@@ -82,10 +90,34 @@ class RedisViews(Tracker):
         book = cno and await self._ask("HGETALL", self.keys.crawl(cno))
         return unpack_status(book) if book else None
 
-    async def crawls(self) -> list[CrawlId]:
+    async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
+        pattern = ":".join(_glob(names.escape(part)) for part in (spiderid, appid, ""))
+        cursor, found = b"0", dict[str, None]()
+        while True:
+            cursor, page = await self._ask(
+                "HSCAN", self.keys.crawls, cursor, "MATCH", pattern, "COUNT", PAGE
+            )
+            found |= dict.fromkeys(map(text, page if isinstance(page, dict) else page[::2]))
+            if int(cursor) == 0:
+                return list(map(names.parse_crawl_name, found))
+
+    async def queued(self, crawl: CrawlId) -> list[QueuedIn]:
+        cursor, lanes = b"0", dict[tuple[bytes, int], int]()
+        while True:
+            cursor, page = await self._scripts.run(
+                "lanes", names.crawl_name(crawl), cursor, PAGE
+            )
+            lanes |= {(queue, priority): length for queue, priority, length in page}
+            if int(cursor) == 0:
+                return _by_domain(lanes)
+
+    async def domain_settings(self) -> list[DomainSetting]:
+        limits = await self._ask("HGETALL", self.keys.limits)
+        blocked = set(map(text, await self._ask("SMEMBERS", self.keys.blocked)))
+        given = {text(domain): text(limit).split()[2:] for domain, limit in limits.items()}
         return [
-            names.parse_crawl_name(text(name))
-            for name in await self._ask("HKEYS", self.keys.crawls)
+            DomainSetting(domain, *_given(given.get(domain)), blocked=domain in blocked)
+            for domain in sorted(given.keys() | blocked)
         ]
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
@@ -146,13 +178,28 @@ class RedisViews(Tracker):
             server = await self._redis.info("server")
             schema = await self._ask("HGET", self.keys.meta, "schema")
             if schema is None:
+                await self._ask("HSETNX", self.keys.meta, "shards", self.config.shards)
                 await self._ask("HSETNX", self.keys.meta, "schema", SCHEMA)
         version = str(server["redis_version"])
         if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
             raise ConfigError("TRACKER", f"needs Redis 6.2 or newer, not {version}")
         if schema not in {None, SCHEMA}:
             raise ConfigError("TRACKER", f"holds data of another version, {schema!r}")
+        await self._check_shards()
         await self._check_settings()
+
+    async def _check_shards(self) -> None:
+        """Raise `ConfigError` where others divide the domains among another number."""
+        tags = {self.keys.tag} if self._is_cluster else {self.keys.tag, "", "{0}"}
+        for tag in tags:
+            found = await self._ask("HMGET", names.Keys(tag).meta, "schema", "shards")
+            shards = int(found[1] or 1)
+            if found[0] and shards != self.config.shards:
+                raise ConfigError(
+                    "TRACKER_SHARDS",
+                    f"must be {shards}, as of all that use the Redis at {self._place}, "
+                    f"not {self.config.shards}",
+                )
 
     async def _check_settings(self) -> None:
         try:
@@ -170,3 +217,29 @@ class RedisViews(Tracker):
                 f"Redis's maxmemory-policy must be noeviction, not {policy}: "
                 "any other loses requests when memory is short",
             )
+
+
+def _glob(part: str) -> str:
+    """Return a pattern of Redis for *part* itself, or for anything where it is empty."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", part) or "*"
+
+
+def _by_domain(lanes: Mapping[tuple[bytes, int], int]) -> list[QueuedIn]:
+    found: dict[str, QueuedIn] = {}
+    for (queue, priority), length in lanes.items():
+        domain = text(queue).partition(":")[2]
+        known = found.get(domain, QueuedIn(domain, 0, priority, priority))
+        found[domain] = QueuedIn(
+            domain,
+            known.queued + length,
+            max(known.highest, priority),
+            min(known.lowest, priority),
+        )
+    return list(found.values())
+
+
+def _given(limit: Sequence[str] | None) -> tuple[int, float, float]:
+    if limit is None:
+        return (0, 0.0, 1.0)
+    hits, window, scale = limit
+    return int(hits), float(window), float(scale)

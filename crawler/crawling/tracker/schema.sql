@@ -6,7 +6,7 @@ INSERT INTO sequence VALUES (1);
 
 -- The books of a crawl.  `run` numbers what it queued since it was last stopped (0: nothing
 -- may be queued), `void` is the highest request of the runs before, `reported` the epoch of
--- the last finished event.
+-- the last finished event, `boost` is added to the priority of each request.
 CREATE TABLE crawls (
     id INTEGER PRIMARY KEY,
     spiderid TEXT NOT NULL,
@@ -19,6 +19,7 @@ CREATE TABLE crawls (
     void INTEGER NOT NULL,
     seen INTEGER NOT NULL,
     options INTEGER NOT NULL,
+    boost INTEGER NOT NULL,
     accepted INTEGER NOT NULL,
     queued INTEGER NOT NULL,
     delayed INTEGER NOT NULL,
@@ -76,7 +77,7 @@ CREATE INDEX places_ready ON places (view, best) WHERE best IS NOT NULL AND open
 CREATE INDEX places_resting ON places (view, opens) WHERE opens IS NOT NULL;
 
 -- A queue's requests of one run and priority, first in, first out; `head` is the rank of
--- the first.  Lanes of paused and ended runs are parked when they are met.
+-- the first, with the crawl's boost.  Lanes of paused and ended runs are parked when they are met.
 CREATE TABLE lanes (
     queue INTEGER NOT NULL,
     run INTEGER NOT NULL,
@@ -165,12 +166,14 @@ CREATE TABLE throttles (
 ) WITHOUT ROWID;
 CREATE INDEX throttles_until ON throttles (until);
 
--- Only domains that are treated in a way of their own.
+-- Only domains that are treated in a way of their own; `given` is hits, window and scale
+-- as they were asked for.
 CREATE TABLE domains (
     domain TEXT PRIMARY KEY,
     hits INTEGER NOT NULL DEFAULT 0,
     window REAL NOT NULL DEFAULT 0,
     blocked INTEGER NOT NULL DEFAULT 0,
+    given TEXT NOT NULL DEFAULT '[0, 0.0, 1.0]',
     deferred REAL NOT NULL DEFAULT 0,
     doublings INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;

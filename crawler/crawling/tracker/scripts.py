@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
@@ -11,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
+    ClusterDownError,
     InvalidResponse,
+    MasterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -23,27 +27,36 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from crawling.exceptions import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from redis.asyncio import Redis
+    from redis.asyncio.client import Pipeline
     from redis.commands.core import AsyncScript
 
 #: Operation -> the files that are run as one script, in this order.
 PARTS = {
+    "book": ("prelude", "book"),
     "block": ("prelude", "queues", "endings", "domain", "block"),
+    "close": ("prelude", "queues", "endings", "close"),
     "defer": ("prelude", "queues", "endings", "domain", "defer"),
     "domains": ("prelude", "domains"),
     "flag": ("prelude", "queues", "endings", "flag"),
+    "forget": ("prelude", "forgetting", "forget"),
     "lease": ("prelude", "queues", "endings", "throttle", "lease"),
+    "lanes": ("prelude", "lanes"),
+    "listed": ("prelude", "listed"),
     "leave": ("prelude", "queues", "endings", "leave"),
     "limit": ("prelude", "queues", "endings", "domain", "limit"),
+    "post": ("prelude", "ingest", "post"),
+    "prioritize": ("prelude", "queues", "endings", "prioritize"),
     "reclaim": ("prelude", "queues", "endings", "reclaim"),
     "renew": ("prelude", "renew"),
     "retry": ("prelude", "queues", "endings", "offers", "retry"),
     "settle": ("prelude", "queues", "endings", "offers", "settle"),
-    "submit": ("prelude", "queues", "endings", "offers", "submit"),
-    "sweep": ("prelude", "queues", "endings", "sweep"),
+    "submit": ("prelude", "queues", "endings", "offers", "ingest", "submit"),
+    "sweep": ("prelude", "queues", "endings", "forgetting", "sweep"),
     "trace": ("prelude", "trace"),
+    "unmark": ("prelude", "unmark"),
 }
 
 
@@ -60,6 +73,7 @@ class Scripts:
     """All operations as scripts of one Redis; sent again when Redis has forgotten them."""
 
     def __init__(self, redis: Redis, meta: str) -> None:
+        self._redis = redis
         self._meta = meta
         self._scripts: dict[str, AsyncScript] = {
             operation: redis.register_script(read_script(operation)) for operation in PARTS
@@ -67,6 +81,31 @@ class Scripts:
 
     async def run(self, operation: str, *args: str | bytes | float) -> Any:
         return await answer(self._scripts[operation](keys=[self._meta], args=args))
+
+    async def run_all(
+        self, operation: str, calls: Sequence[Sequence[str | bytes | float]]
+    ) -> list[Any]:
+        """Run one script many times, in order and in one round trip."""
+        results: list[Any] = await answer((await self._pipeline(operation, calls)).execute())
+        return results
+
+    async def run_confirmed(
+        self, operation: str, calls: Sequence[Sequence[str | bytes | float]], timeout: int
+    ) -> tuple[list[Any], int]:
+        """Run one script many times; return also how many replicas had it in *timeout* ms."""
+        pipeline = await self._pipeline(operation, calls)
+        pipeline.wait(1, timeout)
+        *results, replicas = await answer(pipeline.execute())
+        return results, replicas
+
+    async def _pipeline(
+        self, operation: str, calls: Sequence[Sequence[str | bytes | float]]
+    ) -> Pipeline:
+        pipeline = self._redis.pipeline(transaction=False)
+        script = self._scripts[operation]
+        for args in calls:
+            await script(keys=[self._meta], args=args, client=pipeline)
+        return pipeline
 
 
 async def answer(reply: Awaitable[Any]) -> Any:
@@ -85,8 +124,17 @@ async def answer(reply: Awaitable[Any]) -> Any:
 
 
 #: What Redis says when it will be able again, also from inside a script.
-PASSING_REFUSALS = (
-    "OOM READONLY MISCONF NOREPLICAS LOADING BUSY MASTERDOWN CLUSTERDOWN TRYAGAIN".split()
+PASSING_REFUSALS = re.compile(
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+)
+
+#: The same, where redis-py has taken the word away.
+PASSING_ERRORS = (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
 )
 
 
@@ -119,9 +167,7 @@ def redis_errors() -> Iterator[None]:
     except ResponseError as error:
         # Redis 6 wraps a refusal inside a script in an error of the script; the class
         # of the others depends on the version of redis-py.
-        if isinstance(error, (OutOfMemoryError, ReadOnlyError)) or any(
-            refusal in str(error) for refusal in PASSING_REFUSALS
-        ):
+        if isinstance(error, PASSING_ERRORS) or PASSING_REFUSALS.search(str(error)):
             kind = type(error).__name__
             raise Unavailable(f"Redis refuses for now ({kind}): {error}") from error
         raise

@@ -36,6 +36,7 @@ class Books:
     void: int
     seen: int
     options: int
+    boost: int
     accepted: int
     queued: int
     delayed: int
@@ -81,12 +82,23 @@ class Books:
             self.reasons.pop(reason, None)
 
 
+#: Seconds within which two clocks are read together; a start is off by no more.
+SAME_MOMENT = 0.0002
 _CHANGING = [column.name for column in fields(Books)[4:-2]]
 _changing = attrgetter(*_CHANGING)
 _SAVE = (
     f"UPDATE crawls SET {', '.join(f'{name} = ?' for name in _CHANGING)}, "  # noqa: S608 - our own column names
     "reasons = ?, statuses = ? WHERE id = ?"
 )
+
+
+def clocks() -> tuple[float, float]:
+    """Read the wall clock and the monotonic one at one moment, not around a pause."""
+    while True:
+        monotonic = time.monotonic()
+        now = time.time()
+        if time.monotonic() - monotonic < SAME_MOMENT:
+            return now, monotonic
 
 
 class Step:
@@ -101,8 +113,7 @@ class Step:
     ) -> None:
         self.db = db
         self.config = config
-        self.now = time.time()
-        self.monotonic = time.monotonic()
+        self.now, self.monotonic = clocks()
         self.arrivals = Arrivals(db)
         self._crawls: dict[int, Books] = {}
         self._before: dict[int, tuple[Any, ...]] = {}
@@ -128,7 +139,7 @@ class Step:
         number = self.numbers(1)
         self.db.execute(
             "INSERT INTO crawls VALUES "
-            "(?,?,?,?,'running',1,0,?,0,?,0, 0,0,0,0,0,0,0,0,0, ?,NULL,NULL,NULL,'{}','{}')",
+            "(?,?,?,?,'running',1,0,?,0,?,0,0, 0,0,0,0,0,0,0,0,0, ?,NULL,NULL,NULL,'{}','{}')",
             (number, *crawl, self.new_run(), number, self.now),
         )
         return self.books(number)
@@ -184,6 +195,15 @@ class Step:
         self.db.execute("UPDATE runs SET ended = ? WHERE id = ?", (state, books.run))
         books.void = self.numbers(1)
         books.run = 0
+        if state == "expired":
+            self._tell(
+                {
+                    "action": state,
+                    **books.name._asdict(),
+                    "total_expired": given_up,
+                    "server_time": self.now,
+                }
+            )
         return given_up
 
     def expire_due(self) -> None:
@@ -230,9 +250,10 @@ class Step:
         books.ended = self.now
         books.expires = None
         books.reported = books.epoch
-        self.db.execute(
-            "INSERT INTO outbox (body) VALUES (?)", (json.dumps(self._event(books)),)
-        )
+        self._tell(self._event(books))
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        self.db.execute("INSERT INTO outbox (body) VALUES (?)", (json.dumps(event),))
 
     def _event(self, books: Books) -> dict[str, Any]:
         return {

@@ -213,7 +213,7 @@ class Intake:
         )
         self._seen[fingerprint] = number
         books.queued += 1
-        step.arrivals.enter(Lane(queue, books.run, offer.priority), books.id, place)
+        step.arrivals.enter(Lane(queue, books.run, offer.priority), books, place)
         charged = home or offer.domain
         step.arrivals.charge(books, charged)
         if charged in self._budget:

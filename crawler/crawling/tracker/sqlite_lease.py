@@ -6,7 +6,7 @@ from array import array
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawling.tracker.sqlite_intake import text_of
-from crawling.tracker.sqlite_queues import NEVER, refresh, view_of
+from crawling.tracker.sqlite_queues import NEVER, boosted, refresh, view_of
 from crawling.tracker.sqlite_settle import queue_due
 from crawling.tracker.throttle import LEAD, Throttle
 from crawling.tracker.tracker import Lease, Leased
@@ -103,7 +103,7 @@ class Lending:
             return False
         head, *behind = db.execute(_HEAD, lane).fetchall()
         number, _, fingerprint, depth, url, extras, attempts, home = head
-        self._advance(lane, behind)
+        self._advance(lane, behind, books.boost)
         db.execute(
             "UPDATE requests SET worker = ?, token = ?, since = ? WHERE id = ?",
             (self._worker, self._token, step.now, number),
@@ -134,13 +134,15 @@ class Lending:
         )
         return True
 
-    def _advance(self, lane: tuple[int, int, int], behind: list[tuple[Any, ...]]) -> None:
+    def _advance(
+        self, lane: tuple[int, int, int], behind: list[tuple[Any, ...]], boost: int
+    ) -> None:
         """Let the lane begin with what was behind its head."""
         if behind:
             self._step.db.execute(
                 "UPDATE lanes SET head = ?, length = length - 1 "
                 "WHERE queue = ? AND run = ? AND priority = ?",
-                (behind[0][1], *lane),
+                (boosted(behind[0][1], boost), *lane),
             )
         else:
             self._step.db.execute(
@@ -148,7 +150,7 @@ class Lending:
             )
         refresh(self._step.db, [lane[0]])
 
-    def _times(self, start: float, throttle: Throttle | None) -> dict[str, float]:
+    def _times(self, start: float, throttle: Throttle | None) -> dict[str, Any]:
         """Return start and latest on the worker's clock: it runs on this host too."""
         if throttle is None:
             return {}

@@ -47,6 +47,18 @@ def rank(priority: int, number: int) -> int:
     return (-clipped << _NUMBER_BITS) + number
 
 
+def boosted(place: int, boost: int) -> int:
+    """Return the rank *place* in a crawl whose requests count *boost* higher."""
+    return place - (boost << _NUMBER_BITS)
+
+
+def boost_lanes(db: sqlite3.Connection, run: int, by: int) -> None:
+    """Let all that a run has queued count *by* more than until now."""
+    db.execute("UPDATE lanes SET head = ? + head WHERE run = ?", (boosted(0, by), run))
+    queues = db.execute("SELECT DISTINCT queue FROM lanes WHERE run = ?", (run,)).fetchall()
+    refresh(db, [queue for (queue,) in queues])
+
+
 def queue_of(db: sqlite3.Connection, spiderid: str, domain: str) -> int:
     row = db.execute(
         "SELECT id FROM queues WHERE spiderid = ? AND domain = ?", (spiderid, domain)
@@ -115,9 +127,10 @@ class Arrivals:
         """Hold one unit of a page budget for a request that waits."""
         self._pages[books.id, domain, books.run] += 1
 
-    def enter(self, lane: Lane, crawl: int, place: int) -> None:
-        _, head, length = self._lanes.get(lane, (crawl, place, 0))
-        self._lanes[lane] = (crawl, min(head, place), length + 1)
+    def enter(self, lane: Lane, books: Books, place: int) -> None:
+        place = boosted(place, books.boost)
+        _, head, length = self._lanes.get(lane, (books.id, place, 0))
+        self._lanes[lane] = (books.id, min(head, place), length + 1)
 
     def save(self) -> None:
         self._db.executemany(

@@ -165,7 +165,7 @@ def again(step: Step, request: Request, *, tail: bool = False, delay: float = 0.
     else:
         books.queued += 1
         lane = Lane(request.queue, books.run, request.priority)
-        step.arrivals.enter(lane, books.id, request.rank)
+        step.arrivals.enter(lane, books, request.rank)
 
 
 def drop(step: Step, request: Request, reason: str) -> None:

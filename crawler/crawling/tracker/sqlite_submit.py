@@ -20,7 +20,9 @@ RETRY_STEP = 1_000
 _FAILURES = """
 SELECT id, reason, home, fingerprint, url, domain, priority, depth, extras, spiderid,
        attempts
-FROM failures WHERE crawl = ?1 AND (?2 = '' OR reason = ?2) AND id > ?3 ORDER BY id LIMIT ?4
+FROM failures
+WHERE crawl = ?1 AND (?2 = '' OR reason = ?2) AND (?3 = '' OR domain = ?3) AND id > ?4
+ORDER BY id LIMIT ?5
 """
 
 
@@ -51,14 +53,14 @@ def submit(
     return Submitted(queued, repeated=False)
 
 
-def retry(step: Step, crawl: CrawlId, reason: str, after: int) -> tuple[int, int]:
+def retry(step: Step, crawl: CrawlId, reason: str, domain: str, after: int) -> tuple[int, int]:
     """Queue a bounded number of failures again; how many, and where the rest begins."""
     books = step.find(crawl)
     if books is None:
         return 0, 0
     if not books.seen:
         books.seen = step.numbers(1)
-    rows = step.db.execute(_FAILURES, (books.id, reason, after, RETRY_STEP)).fetchall()
+    rows = step.db.execute(_FAILURES, (books.id, reason, domain, after, RETRY_STEP)).fetchall()
     queued = Intake(step, books, reopens=True).again([_failed(row) for row in rows])
     return queued, rows[-1][0] if len(rows) == RETRY_STEP else 0
 

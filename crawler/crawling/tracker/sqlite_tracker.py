@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -12,7 +13,7 @@ from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker import sqlite_submit, sqlite_sweep, sqlite_views, sqlite_workers
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
-from crawling.tracker.sqlite_queues import open_domain
+from crawling.tracker.sqlite_queues import boost_lanes, open_domain
 from crawling.tracker.sqlite_settle import defer, settle
 from crawling.tracker.sqlite_store import SqliteStore
 from crawling.tracker.throttle import scaled
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         CrawlId,
         CrawlOptions,
         CrawlStatus,
+        DomainSetting,
         DomainStatus,
         Entry,
         Event,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         Leased,
         Offer,
         Outcome,
+        QueuedIn,
         Source,
         State,
         Submitted,
@@ -160,12 +163,23 @@ class SqliteTracker(Tracker):
 
         return await self._change(resume)
 
-    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
-        queued, after = await self._retry_step(crawl, reason, 0)
+    async def retry(self, crawl: CrawlId, reason: str = "", domain: str = "") -> int:
+        queued, after = await self._retry_step(crawl, reason, domain, 0)
         while after:
-            more, after = await self._retry_step(crawl, reason, after)
+            more, after = await self._retry_step(crawl, reason, domain, after)
             queued += more
         return queued
+
+    async def prioritize(self, crawl: CrawlId, boost: int) -> bool:
+        def prioritize(step: Step) -> bool:
+            books = step.find(crawl)
+            if books is None or books.state not in {"running", "paused"}:
+                return False
+            boost_lanes(step.db, books.run, boost - books.boost)
+            books.boost = boost
+            return True
+
+        return await self._change(prioritize)
 
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None:
         def status(step: Step) -> CrawlStatus | None:
@@ -174,8 +188,18 @@ class SqliteTracker(Tracker):
 
         return await self._run(status)
 
-    async def crawls(self) -> list[CrawlId]:
-        return await self._run(sqlite_views.crawls)
+    async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
+        return await self._run(lambda step: sqlite_views.crawls(step, spiderid, appid))
+
+    async def queued(self, crawl: CrawlId) -> list[QueuedIn]:
+        def queued(step: Step) -> list[QueuedIn]:
+            books = step.find(crawl)
+            return sqlite_views.queued(step, books) if books else []
+
+        return await self._run(queued)
+
+    async def domain_settings(self) -> list[DomainSetting]:
+        return await self._run(sqlite_views.domain_settings)
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         return await self._run(lambda step: sqlite_views.domains(step, spiderid, limit))
@@ -198,9 +222,10 @@ class SqliteTracker(Tracker):
 
         def override(step: Step) -> None:
             step.db.execute(
-                "INSERT INTO domains (domain, hits, window) VALUES (?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET hits = excluded.hits, window = excluded.window",
-                (domain, *limit),
+                "INSERT INTO domains (domain, hits, window, given) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET hits = excluded.hits, window = excluded.window, "
+                "given = excluded.given",
+                (domain, *limit, json.dumps([hits, window, scale])),
             )
             open_domain(step.db, domain)
 
@@ -223,8 +248,12 @@ class SqliteTracker(Tracker):
     async def events(self, after: str = "", limit: int = 100) -> list[Event]:
         return await self._run(lambda step: sqlite_views.events(step, after, limit))
 
-    async def _retry_step(self, crawl: CrawlId, reason: str, after: int) -> tuple[int, int]:
-        return await self._change(lambda step: sqlite_submit.retry(step, crawl, reason, after))
+    async def _retry_step(
+        self, crawl: CrawlId, reason: str, domain: str, after: int
+    ) -> tuple[int, int]:
+        return await self._change(
+            lambda step: sqlite_submit.retry(step, crawl, reason, domain, after)
+        )
 
     async def _end(self, crawl: CrawlId, state: State) -> int:
         def end(step: Step) -> int:

@@ -9,9 +9,11 @@ from crawling.tracker.sqlite_intake import followed, given_up, number_of, text_o
 from crawling.tracker.sqlite_queues import NEVER, view_of
 from crawling.tracker.tracker import (
     CrawlId,
+    DomainSetting,
     DomainStatus,
     Event,
     Failure,
+    QueuedIn,
     Trace,
     WorkerStatus,
 )
@@ -36,9 +38,33 @@ _BUSY = _DOMAINS + (
 )
 
 
-def crawls(step: Step) -> list[CrawlId]:
-    rows = step.db.execute("SELECT spiderid, appid, crawlid FROM crawls ORDER BY id")
+def crawls(step: Step, spiderid: str, appid: str) -> list[CrawlId]:
+    rows = step.db.execute(
+        "SELECT spiderid, appid, crawlid FROM crawls "
+        "WHERE (?1 = '' OR spiderid = ?1) AND (?2 = '' OR appid = ?2) ORDER BY id",
+        (spiderid, appid),
+    )
     return [CrawlId(*row) for row in rows]
+
+
+def queued(step: Step, books: Books) -> list[QueuedIn]:
+    rows = step.db.execute(
+        "SELECT domain, sum(length), max(priority) + ?1, min(priority) + ?1 "
+        "FROM lanes JOIN queues ON queues.id = lanes.queue WHERE run = ?2 GROUP BY domain",
+        (books.boost, books.run),
+    )
+    return [QueuedIn(*row) for row in rows]
+
+
+def domain_settings(step: Step) -> list[DomainSetting]:
+    rows = step.db.execute(
+        "SELECT domain, given, blocked FROM domains WHERE hits > 0 OR blocked ORDER BY domain"
+    )
+    found = []
+    for domain, given, blocked in rows:
+        hits, window, scale = json.loads(given)
+        found.append(DomainSetting(domain, hits, window, scale, bool(blocked)))
+    return found
 
 
 def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:

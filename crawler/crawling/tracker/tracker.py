@@ -7,9 +7,13 @@ this border is Unix time by the *tracker's* clock unless it says otherwise.
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import quote, unquote
 
 from crawling.exceptions import ConfigError
 
@@ -97,6 +101,8 @@ class TrackerConfig:
     dupefilter_timeout: float = 600.0
     #: How far ahead of its start a throttled request may be leased.
     ahead: float = 0.2
+    #: TRACKER_SHARDS: trackers on Redis among which the domains are divided.
+    shards: int = 1
 
     def __post_init__(self) -> None:
         for setting, value, low in (
@@ -104,6 +110,7 @@ class TrackerConfig:
             ("QUEUE_CONCURRENCY", self.concurrency, 1),
             ("RETRY_DELAY", self.retry_delay, 0),
             ("TRACKER_MAX_QUEUED", self.max_queued, 0),
+            ("TRACKER_SHARDS", self.shards, 1),
         ):
             if value < low:
                 raise ConfigError(setting, f"must be at least {low}, not {value}")
@@ -143,6 +150,16 @@ class Source(NamedTuple):
     digest: str
 
 
+class Submission(NamedTuple):
+    """What one call of `submit` takes, for `submit_all`."""
+
+    crawl: CrawlId
+    offers: Sequence[Offer]
+    options: CrawlOptions | None = None
+    entry: Entry = "seed"
+    source: Source | None = None
+
+
 class Submitted(NamedTuple):
     """What `submit` did: *queued* of the offers, *repeated* when the source was known."""
 
@@ -172,6 +189,11 @@ class Lease:
     extras: bytes = b""
     start: float = 0.0
     latest: float = float("inf")
+    #: The kind of spider that has it, and what a tracker over shards needs to know: which
+    #: options and epoch of the crawl it was leased with.
+    spiderid: str = ""
+    revision: int = 0
+    epoch: int = 0
 
 
 class Leased(NamedTuple):
@@ -266,11 +288,54 @@ class DomainStatus:
     blocked: bool = False
 
 
+class QueuedIn(NamedTuple):
+    """What a crawl has queued in one domain, with the priorities that count now."""
+
+    domain: str
+    queued: int
+    highest: int
+    lowest: int
+
+
+class DomainSetting(NamedTuple):
+    """What `limit` and `block` have set for a domain; 0 hits: no throttle of its own."""
+
+    domain: str
+    hits: int = 0
+    window: float = 0.0
+    scale: float = 1.0
+    blocked: bool = False
+
+
 @dataclass(frozen=True)
 class WorkerStatus:
+    """A worker; the fleet's own are named `host:pid:spider:token`, see `worker_name`."""
+
     worker: str
     deadline: float
     leased: int
+
+    @property
+    def host(self) -> str:
+        return self._part(0)
+
+    @property
+    def pid(self) -> str:
+        return self._part(1)
+
+    @property
+    def spiderid(self) -> str:
+        return unquote(self._part(2))
+
+    def _part(self, number: int) -> str:
+        parts = self.worker.rsplit(":", 3)
+        return parts[number] if len(parts) == 4 else ""
+
+
+def worker_name(spiderid: str) -> str:
+    """Return a name that no other worker has, and that says where this one is."""
+    spider = quote(spiderid, safe="")
+    return f"{socket.gethostname()}:{os.getpid()}:{spider}:{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)
@@ -334,6 +399,19 @@ class Tracker(ABC):
         when something is queued; a stopped or expired one does so too.
         """
 
+    async def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted]:
+        """Do what as many `submit`s would, in order, in as few steps as possible.
+
+        After an error any part may have been done: repeated, what has a source is not
+        done twice.
+        """
+        return [
+            await self.submit(
+                each.crawl, each.offers, each.options, entry=each.entry, source=each.source
+            )
+            for each in submissions
+        ]
+
     @abstractmethod
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
         """Lend up to *limit* requests, best first, each domain within its throttle.
@@ -384,14 +462,27 @@ class Tracker(ABC):
     async def resume(self, crawl: CrawlId) -> bool: ...
 
     @abstractmethod
-    async def retry(self, crawl: CrawlId, reason: str = "") -> int:
-        """Queue again what failed, all or by one *reason*; how many were queued."""
+    async def retry(self, crawl: CrawlId, reason: str = "", domain: str = "") -> int:
+        """Queue again what failed, all or of one *reason* or *domain*; how many."""
+
+    @abstractmethod
+    async def prioritize(self, crawl: CrawlId, boost: int) -> bool:
+        """Let all requests of the crawl count *boost* higher than they were submitted.
+
+        It replaces an earlier boost, and acts on what is in flight or found later too.
+        False when the crawl is unknown or has ended.
+        """
 
     @abstractmethod
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None: ...
 
     @abstractmethod
-    async def crawls(self) -> list[CrawlId]: ...
+    async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
+        """Return the crawls that are known, all or of one spider type or application."""
+
+    @abstractmethod
+    async def queued(self, crawl: CrawlId) -> list[QueuedIn]:
+        """Return what the crawl has queued, by domain; what is delayed is not in it."""
 
     @abstractmethod
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
@@ -413,6 +504,10 @@ class Tracker(ABC):
     @abstractmethod
     async def block(self, domain: str, *, blocked: bool = True) -> None:
         """Lease nothing of *domain* until it is unblocked; what is queued stays queued."""
+
+    @abstractmethod
+    async def domain_settings(self) -> list[DomainSetting]:
+        """Return all that `limit` and `block` have set, by domain, as it was given."""
 
     @abstractmethod
     async def defer(self, domain: str, delay: float) -> None:

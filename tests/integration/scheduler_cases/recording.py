@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 from crawling.distributed_scheduler import current_lease
+from crawling.tracker import connect
 from crawling.tracker.sqlite_tracker import SqliteTracker
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         Outcome,
         Source,
         Submitted,
+        Tracker,
         TrackerConfig,
     )
 
@@ -135,3 +137,10 @@ def _path(url: str) -> str:
 
 def _key(rid: bytes, token: str) -> str:
     return f"{rid.hex()} {token}"
+
+
+def share(url: str, tracker: RecordingTracker) -> None:
+    """Let whoever opens the tracker at *url* get this one."""
+    opened: asyncio.Future[Tracker] = asyncio.get_running_loop().create_future()
+    opened.set_result(tracker)
+    connect._open[url] = (opened, 1)

@@ -19,11 +19,11 @@ from scrapy.utils.reactor import install_reactor
 
 from crawling.distributed_scheduler import DistributedScheduler
 from crawling.request_record import extras_of
-from crawling.tracker import connect
+from crawling.tracker.connect import close_tracker
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
 from crawling.tracker.urls import domain_of, fingerprint
 from tests.integration.scheduler_cases.case import NotingPipeline
-from tests.integration.scheduler_cases.recording import RecordingTracker, trackers
+from tests.integration.scheduler_cases.recording import RecordingTracker, share, trackers
 from tests.integration.scheduler_cases.table import CASES, TIMING
 from tests.servers.nasty_site import NastySite
 
@@ -70,7 +70,7 @@ async def run(case: Case, site: NastySite, folder: str) -> dict[str, Any]:
     await tracker.open()
     url = f"sqlite://{case.name}"
     trackers[url] = tracker
-    connect._open[url] = (tracker, 1)
+    share(url, tracker)
     if case.seeds:
         offers = [_seed(site.url + path, case) for path in case.seeds]
         await tracker.submit(crawl, offers, CrawlOptions())
@@ -86,7 +86,7 @@ async def run(case: Case, site: NastySite, folder: str) -> dict[str, Any]:
     closed = spider.done()
     tracker.note("closed")
     status = await tracker.crawl(crawl)
-    await connect.close_tracker(url)
+    await close_tracker(url)
     return {
         "name": case.name,
         "scrapy": sys.modules["scrapy"].__version__,

@@ -17,9 +17,8 @@ from scrapy.utils.defer import deferred_from_coro, maybe_deferred_to_future
 from scrapy.utils.project import get_project_settings
 
 from crawling.distributed_scheduler import DistributedScheduler
-from crawling.tracker import connect
 from tests.integration.scheduler_cases.case import FAST, CaseSpider, NotingPipeline
-from tests.integration.scheduler_cases.recording import RecordingTracker, trackers
+from tests.integration.scheduler_cases.recording import RecordingTracker, share, trackers
 
 if TYPE_CHECKING:
     from scrapy import Spider
@@ -37,7 +36,7 @@ class RecordedScheduler(DistributedScheduler):
         url = spider.settings["TRACKER"]
         tracker = trackers[url] = RecordingTracker(url, FAST)
         await tracker.open()
-        connect._open[url] = (tracker, 1)
+        share(url, tracker)
         notes = Path(spider.settings["NOTES"])
         atexit.register(lambda: notes.write_text(json.dumps(tracker.notes), "utf-8"))
         opened = super().open(spider)

@@ -28,6 +28,11 @@ local function fail(c, q, priority, r, reason, detail)
   set_state(c, r, 'f' .. reason)
   call('HSET', fleet .. 'failed:' .. c.cno, r.fp,
     cmsgpack.pack({q, priority, reason, detail, now, build(r)}))
+  if call('HGET', meta, 'relay') then
+    call('XADD', fleet .. 'failures', '*', 'name', call('HGET', c.key, 'name'), 'cno', c.cno,
+      'queue', q, 'priority', priority, 'reason', reason, 'detail', detail, 'time', now,
+      'request', build(r))
+  end
 end
 
 -- One request of the domain less in flight; at its cap it was in no set of domains.
@@ -110,8 +115,13 @@ local function totals(c)
   return book, reasons, statuses
 end
 
-local function announce(c)
+-- *sums*: of a crawl that is spread over shards, its columns in all of them.
+local function announce(c, sums)
   local book, reasons, statuses = totals(c)
+  if sums then
+    reasons, statuses = sums.reasons, sums.statuses
+    for column, n in pairs(sums.columns) do book[column] = n end
+  end
   local body = {action = 'finished', state = c.state, epoch = c.epoch, reasons = reasons,
     statuses = statuses, spiderid = book.spiderid, appid = book.appid,
     crawlid = book.crawlid, bytes = tonumber(book.size), server_time = now / 1000,
@@ -119,17 +129,38 @@ local function announce(c)
   for _, column in ipairs({'accepted', 'done', 'failed', 'dropped', 'duplicates'}) do
     body[column] = tonumber(book[column])
   end
-  call('XADD', fleet .. 'outbox', 'MAXLEN', '~', 100000, '*', 'body', cjson.encode(body))
+  tell('outbox', 'body', cjson.encode(body))
 end
 
-local function finish(c)
+-- Where it waits to be forgotten; one that is spread, in its home alone.
+local function ended_in(c) return fleet .. (c.spread and 'over' or 'ended') end
+
+-- *sums* as above; false: this is a shard that does not tell of the end.
+local function finish(c, sums)
   if c.state == 'running' or c.state == 'paused' then c.state = 'finished' end
   c.fin = c.epoch
   call('HSET', c.key, 'state', c.state, 'fin', c.epoch, 'ended', now)
   call('ZREM', fleet .. 'expires', c.cno)
   call('ZREM', fleet .. 'holds', c.cno)
-  call('ZADD', fleet .. 'ended', now, c.cno)
-  announce(c)
+  if sums == false then return end
+  call('ZADD', ended_in(c), now, c.cno)
+  announce(c, sums)
+end
+
+-- A finished or stopped crawl goes on with a new epoch when something is queued; one that
+-- is spread over shards with that which its home has said.
+local function reopen(c, epoch)
+  if is_open(c) then
+    if epoch > c.epoch then
+      c.epoch = epoch
+      call('HSET', c.key, 'epoch', epoch)
+    end
+    return
+  end
+  c.state, c.epoch = 'running', math.max(c.epoch + 1, epoch)
+  call('HSET', c.key, 'state', 'running', 'epoch', c.epoch, 'started', now, 'ended', '')
+  call('ZREM', ended_in(c), c.cno)
+  if c.expires > 0 then call('ZADD', fleet .. 'expires', c.expires, c.cno) end
 end
 
 local function wake()
@@ -140,6 +171,20 @@ local function wake()
       -- An idle worker that has died since hears nothing: the next one is told.
       if call('PUBLISH', fleet .. 'wake:' .. id, spider) > 0 then n = n - 1 end
     end
+  end
+end
+
+-- Whether the call has left a crawl, spread over shards, with nothing outstanding in this one.
+local any_quiet = 0
+
+local function end_if_over(c)
+  if outstanding(c) > 0 or c.hold > now then return end
+  if c.spread then
+    if c.fin == c.epoch and not c.was_held then return end
+    any_quiet = 1
+    call('ZADD', fleet .. 'quiet', value(c, 'acts'), c.cno)
+  elseif c.fin < c.epoch then
+    finish(c)
   end
 end
 
@@ -155,7 +200,7 @@ local function finish_call()
       if c.entries ~= c.was_entries then
         call('HSET', c.key, 'entries', c.entries, 'buckets', c.buckets)
       end
-      if outstanding(c) == 0 and c.hold <= now and c.fin < c.epoch then finish(c) end
+      end_if_over(c)
     end
   end
   wake()

@@ -15,7 +15,7 @@ ARGV[9]  idle       the worker's name on the wake-up channel
 ARGV[10] lost       msgpack list of tokens whose leases the worker never heard of
 Returns  {now ms, wait ms (-1: unknown), leases, crawls}; a lease is {request, domain,
          priority, start ms or 0 for at once, slack ms or -1 without a throttle}, a crawl
-         {cno, revision}
+         {cno, revision, epoch}
 ]]
 local worker, spider, view, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit, token = tonumber(ARGV[5]), ARGV[6]
@@ -121,7 +121,7 @@ local function throttle_of(domain)
   local hits, window = polite.hits, polite.window
   local own = any_limits and call('HGET', limits, domain)
   if own then
-    hits, window = match(own, '^(%d+) ([%d.]+)$')
+    hits, window = match(own, '^(%d+) ([%d.]+)')
     hits, window = tonumber(hits), tonumber(window)
   end
   if hits == 0 then return nil end
@@ -179,7 +179,7 @@ local function take(lane, domain)
   if not member then return call('ZREM', lane.queue, lane.name) and nil end
   local head = call('LINDEX', lane.key, 0)
   if head then
-    call('ZADD', lane.queue, rank_of(lane.priority, seq_of(head)), lane.name)
+    call('ZADD', lane.queue, rank_of(lane.crawl, lane.priority, seq_of(head)), lane.name)
   else
     call('ZREM', lane.queue, lane.name)
     call('SREM', fleet .. 'lanes:' .. lane.run, lane.q .. ':' .. lane.priority)
@@ -237,7 +237,7 @@ end
 local function lent_crawls()
   local lent = {}
   for cno, c in pairs(crawls) do
-    if c and c.is_lent then lent[#lent + 1] = {cno, c.rev} end
+    if c and c.is_lent then lent[#lent + 1] = {cno, c.rev, c.epoch} end
   end
   return lent
 end

@@ -27,24 +27,21 @@ local function is_leased(rid)
   return false
 end
 
+-- Of a URL that redirected into another shard: `y`, the number of its request, and where to.
+local MOVED = byte('y')
+
 -- Why a known URL may be queued again, or nil.  A request that was waiting when its crawl
--- was stopped has left no other mark than its number.
-local function passing(c, state)
+-- was stopped has left no other mark than its number.  What moved may come back.
+local function passing(c, state, entry)
+  if byte(state) == MOVED then
+    return (entry == 'redirect' or seq_of(sub(state, 2)) <= c.void) and 'moved' or nil
+  end
   if byte(state) >= 64 then return PASSING[state] and sub(state, 2) end
   local seq = seq_of(state)
   if seq > c.void or is_leased(state) then return nil end
   for void, reason in string.gmatch(c.voids, '(%d+) (%a+);') do
     if seq <= tonumber(void) then return reason end
   end
-end
-
--- A finished or stopped crawl goes on with a new epoch when something is queued.
-local function reopen(c)
-  if is_open(c) then return end
-  c.state, c.epoch = 'running', c.epoch + 1
-  call('HSET', c.key, 'state', 'running', 'epoch', c.epoch, 'started', now, 'ended', '')
-  call('ZREM', fleet .. 'ended', c.cno)
-  if c.expires > 0 then call('ZADD', fleet .. 'expires', c.expires, c.cno) end
 end
 
 -- Take the page units that the limits ask for; nil when one is used up.
@@ -69,14 +66,18 @@ local function charge(c, domain, page_limit)
   return flags
 end
 
+-- Entries that a page has brought, and those that a full crawl can do without.
+local FOUND = {link = true, redirect = true}
+local MAY_WAIT = {link = true, known = true}
+
 -- Why the offer is refused, or nil and its page units.
 local function judge(c, o, from)
   if o[7] ~= '' then return o[7] end
   if c.maxdepth >= 0 and o[5] > c.maxdepth then return 'depth' end
   if c.expires > 0 and c.expires <= now then return 'expired' end
-  if from.entry == 'link' and not is_open(c) then return c.state end
+  if FOUND[from.entry] and not is_open(c) and from.epoch <= c.epoch then return c.state end
   local waiting = value(c, 'queued') + value(c, 'delayed')
-  if from.entry ~= 'seed' and from.max_queued > 0 and waiting >= from.max_queued then
+  if MAY_WAIT[from.entry] and from.max_queued > 0 and waiting >= from.max_queued then
     return 'queue_full'
   end
   local flags = charge(c, o[2], from.page_limit)
@@ -101,30 +102,38 @@ end
 
 local function body_of(url, extras) return struct.pack('>H', #url) .. url .. extras end
 
--- Offer one URL; true when it was queued.  *from*: entry (seed, known, link), spider,
--- page_limit, max_queued, seq (the last number in use, of those reserved).
+-- Offer one URL; say whether it was queued, refused (and is in the books), or is in no book
+-- as a duplicate.  *from*: entry (seed, known, link, redirect), spider, page_limit,
+-- max_queued, seq (the last number in use, of those reserved), epoch (of the page that it
+-- is from, or that the crawl's home has said; 0: that of the crawl here).
 local function offer(c, o, from)
   local fp = o[3]
+  -- A worker that was thought dead, of an epoch that is over.
+  if c.spread and FOUND[from.entry] and c.fin == c.epoch and from.epoch <= c.epoch then
+    return 'duplicate'
+  end
   local state, last = followed(c, fp)
   local again = nil
   if state and from.entry ~= 'seed' then
-    again = passing(c, state)
+    again = passing(c, state, from.entry)
     if not again then
       add(c, 'duplicates', 1)
-      return false
+      return 'duplicate'
     end
   end
   local reason, flags = judge(c, o, from)
   if reason then
     if again then add(c, 'duplicates', 1) else refuse(c, o, state, reason) end
-    return false
+    return again and 'duplicate' or 'refused'
   end
-  reopen(c)
+  reopen(c, from.epoch)
+  activate_crawl(c)
   from.seq = from.seq + 1
-  local head = struct.pack('>I6I4c8BBHB', from.seq, c.cno, fp, 0, 0, o[5], flags)
+  local head = struct.pack('>I6I4c8BBHB', from.seq, c.cno, fp, from.attempts or 0, 0,
+    o[5], flags)
   call('HSET', bucket_of(c, fp), fp, sub(head, 1, 6))
   if not state then c.entries = c.entries + 1 end
-  if again then
+  if again and again ~= 'moved' then
     add(c, 'dropped', -1)
     add(c, 'reason:' .. again, -1)
     -- What was given up at the end of redirects is taken back once, not by each URL.
@@ -135,5 +144,5 @@ local function offer(c, o, from)
   add(c, 'queued', 1)
   local spider = o[8] ~= '' and escape(o[8]) or from.spider
   push(c, spider .. ':' .. o[2], o[4], head .. body_of(o[1], o[6]))
-  return true
+  return 'queued'
 end

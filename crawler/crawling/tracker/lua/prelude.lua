@@ -26,8 +26,8 @@ local SPAN = 68719476736 -- 2^36: sequence numbers within one priority
 local STEEPEST = 65000   -- priorities beyond would not fit a double's 53 bits
 
 -- The order of a lane or a domain: priority first, then the age of its head.
-local function rank_of(priority, seq)
-  local steep = math.max(-STEEPEST, math.min(STEEPEST, priority))
+local function rank_of(c, priority, seq)
+  local steep = math.max(-STEEPEST, math.min(STEEPEST, priority + c.boost))
   return -steep * SPAN + seq % SPAN
 end
 
@@ -68,7 +68,7 @@ local function split(q) return match(q, '^([^:]*):(.*)$') end
 
 local FIELDS = {'state', 'run', 'epoch', 'fin', 'hold', 'expires', 'maxdepth',
   'domain_max_pages', 'max_pages', 'seen', 'buckets', 'entries', 'voids', 'pages',
-  'pages_waiting', 'queued', 'delayed', 'leased', 'rev'}
+  'pages_waiting', 'queued', 'delayed', 'leased', 'rev', 'boost', 'spread', 'acts', 'flags'}
 local WORDS = {state = true, seen = true, voids = true}
 local crawls = {}
 
@@ -91,6 +91,8 @@ local function load(cno)
   for i, field in ipairs(FIELDS) do
     c[field] = WORDS[field] and read[i] or tonumber(read[i])
   end
+  c.boost, c.acts, c.flags = c.boost or 0, c.acts or 0, c.flags or 0
+  c.spread = c.spread == 1
   c.was_buckets, c.was_entries = c.buckets, c.entries
   c.level = 1
   while c.level * 2 <= c.buckets do c.level = c.level * 2 end
@@ -100,6 +102,26 @@ local function load(cno)
 end
 
 local function is_open(c) return c.state == 'running' or c.state == 'paused' end
+
+-- A crawl that is spread over shards ends when none of them has anything of it left: they
+-- compare how often it became active in each.
+local function activate_crawl(c) if c.spread then add(c, 'acts', 1) end end
+
+-- Tell those outside.  A Redis monitor deletes what it has passed on; without one the
+-- oldest goes.
+local function tell(stream, ...)
+  if call('HGET', meta, 'relay') then
+    call('XADD', fleet .. stream, '*', ...)
+  else
+    call('XADD', fleet .. stream, 'MAXLEN', '~', 100000, '*', ...)
+  end
+end
+
+local function tell_expired(c, total)
+  local names = call('HMGET', c.key, 'spiderid', 'appid', 'crawlid')
+  tell('outbox', 'body', cjson.encode({action = 'expired', spiderid = names[1],
+    appid = names[2], crawlid = names[3], total_expired = total, server_time = now / 1000}))
+end
 
 -- End the crawl: one flag.  Its lanes and the page units of what waits in them bear the
 -- number of the run and so are rubbish from here on; the books drop it all at once.
@@ -118,6 +140,7 @@ local function retire(c, state)
   c.voids = c.voids .. c.void .. ' ' .. state .. ';'
   c.state, c.run, c.hold = state, c.run + 1, 0
   call('HSET', c.key, 'state', state, 'run', c.run, 'hold', 0, 'voids', c.voids)
+  if state == 'expired' and not c.spread then tell_expired(c, queued + delayed) end
   return queued + delayed
 end
 

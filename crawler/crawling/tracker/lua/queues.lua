@@ -61,7 +61,7 @@ local function push_tails(c)
         length = call('RPUSH', key, unpack(members, i, math.min(i + 1999, #members)))
       end
       if length == #members then
-        enter_lane(c, q, priority, rank_of(priority, seq_of(members[1])))
+        enter_lane(c, q, priority, rank_of(c, priority, seq_of(members[1])))
       end
     end
   end
@@ -93,7 +93,7 @@ local function push_head(c, q, priority, r)
   local head = call('LINDEX', key, 0)
   local first = head and math.min(seq_of(head), r.seq) or r.seq
   if first == r.seq then call('LPUSH', key, build(r)) else insert(key, r) end
-  enter_lane(c, q, priority, rank_of(priority, first))
+  enter_lane(c, q, priority, rank_of(c, priority, first))
   add(c, 'queued', 1)
 end
 
@@ -104,7 +104,28 @@ local function unpark(c, most)
   for _, lane in ipairs(lanes) do
     local q, priority = match(lane, '^(.*):([^:]*)$')
     local head = call('LINDEX', tag .. q .. ':queue:' .. run .. ':' .. priority, 0)
-    if head then enter_lane(c, q, priority, rank_of(tonumber(priority), seq_of(head))) end
+    if head then enter_lane(c, q, priority, rank_of(c, tonumber(priority), seq_of(head))) end
   end
   return #lanes < most
+end
+
+-- After a change of the boost, put some of the lanes where it wants them; true when that
+-- was the last of them.  Lanes that are new since then are in their place already, and a
+-- parked one gets its rank when it comes back.
+local function rank_lanes(c, most)
+  local cursor = call('HGET', c.key, 'ranking')
+  if not cursor then return true end
+  local run = c.cno .. '.' .. c.run
+  local page = call('SSCAN', fleet .. 'lanes:' .. run, cursor, 'COUNT', most)
+  for _, lane in ipairs(page[2]) do
+    local q, priority = match(lane, '^(.*):([^:]*)$')
+    local queue, name = tag .. q .. ':queue', run .. ':' .. priority
+    local head = call('ZSCORE', queue, name) and call('LINDEX', queue .. ':' .. name, 0)
+    if head then
+      call('ZADD', queue, rank_of(c, tonumber(priority), seq_of(head)), name)
+      activate(q, best_rank(q))
+    end
+  end
+  if page[1] == '0' then call('HDEL', c.key, 'ranking') else call('HSET', c.key, 'ranking', page[1]) end
+  return page[1] == '0'
 end

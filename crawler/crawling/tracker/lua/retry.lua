@@ -6,26 +6,29 @@ ARGV[1]  name    of the crawl
 ARGV[2]  reason  only what failed for it; '' for all
 ARGV[3]  cursor  where the last page ended, 0 at first
 ARGV[4]  most    records of a page, about
-ARGV[5]  how     msgpack map: page_limit (-1: none)
+ARGV[5]  how     msgpack map: page_limit (-1: none), epoch that the crawl's home has said or 0
+ARGV[6]  domain  only what failed of it; '' for all
 Returns  {cursor, queued}
 ]]
 local name, reason, cursor, most = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local how = cmsgpack.unpack(ARGV[5])
+local how, only = cmsgpack.unpack(ARGV[5]), ARGV[6]
 
 -- As submit: refused before the first write when Redis is full.
 call('HINCRBY', meta, 'seq', 0)
 
 local function requeue(c, failed, f)
+  local _, domain = split(f.q)
   if reason ~= '' and reason ~= f.reason then return 0 end
+  if only ~= '' and only ~= domain then return 0 end
   -- Since queued again as a seed: what became of that counts.
   if seen(c, f.fp) ~= 'f' .. f.reason then
     call('HDEL', failed, f.fp)
     return 0
   end
-  local _, domain = split(f.q)
   local flags = charge(c, domain, how.page_limit)
   if not flags then return 0 end
-  reopen(c)
+  reopen(c, how.epoch)
+  activate_crawl(c)
   call('HDEL', failed, f.fp)
   local r, priority = f.r, f.priority + 10 * f.r.attempts
   r.seq, r.flags, r.attempts, r.deaths = next_seq(), flags, 0, 0

@@ -7,8 +7,10 @@ ARGV[2]  how       msgpack map: page_limit (-1: none), max_queued, retry_delay m
                    defer_max ms, jitter (a factor around 1)
 ARGV[3]  outcomes  msgpack list of {rid, token, kind, reason, detail, status, size,
                    busy, retry_after ms, delay ms, links, next offer or nil}; kind `offer`
-                   only takes links, those of a page that has too many for one call
-Returns  a list: 1, or 0 where the lease was no longer this worker's
+                   only takes links, those of a page that has too many for one call;
+                   `moved` is a redirect that another shard has taken
+Returns  {results, 1 when a crawl that is spread over shards has nothing left in this one};
+         a result is 1, or 0 where the lease was no longer this worker's
 ]]
 local worker, how = ARGV[1], cmsgpack.unpack(ARGV[2])
 local outcomes = cmsgpack.unpack(ARGV[3])
@@ -25,7 +27,7 @@ local any_busy = call('EXISTS', busy) == 1
 local function take_links(c, q, links)
   if #links == 0 then return end
   local from = {entry = 'link', spider = split(q), page_limit = how.page_limit,
-    max_queued = how.max_queued}
+    max_queued = how.max_queued, epoch = 0}
   from.seq = call('HINCRBY', meta, 'seq', #links) - #links
   for _, link in ipairs(links) do offer(c, link, from) end
 end
@@ -65,6 +67,14 @@ local function redirect(c, q, priority, r, to)
   push_head(c, spider .. ':' .. to[2], priority, r)
 end
 
+-- It goes on in another shard, which has it in its books.
+local function move(c, q, r, to)
+  local _, domain = split(q)
+  give_back_units(c, r, domain)
+  add(c, 'accepted', -1)
+  set_state(c, r, 'y' .. rid_of(r.seq) .. to[3])
+end
+
 local function retry(c, q, priority, r, o)
   local spider, domain = split(q)
   if r.seq <= c.void then renumber(c, r) end
@@ -98,6 +108,7 @@ local function end_lease(c, q, priority, r, o)
   if kind == 'done' then return done(c, domain, r, o) end
   if kind == 'failed' then return fail(c, q, priority, r, reason, o[5]) end
   if kind == 'dropped' then return drop(c, q, r, reason) end
+  if kind == 'moved' then return move(c, q, r, o[12]) end
   if not is_open(c) then return drop(c, q, r, c.state) end
   if kind == 'released' then return push_head(c, q, priority, r) end
   if kind == 'redirect' then return redirect(c, q, priority, r, o[12]) end
@@ -122,4 +133,4 @@ end
 local results = {}
 for i, o in ipairs(outcomes) do results[i] = settle(o) end
 finish_call()
-return results
+return {results, any_quiet}

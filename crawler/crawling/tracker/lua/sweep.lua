@@ -22,7 +22,9 @@ local function end_due_crawls()
   end
   for _, cno in ipairs(due('holds', now)) do
     call('ZREM', fleet .. 'holds', cno)
-    crawl_of(tonumber(cno))
+    local c = crawl_of(tonumber(cno))
+    -- Its submitter has died, perhaps with seeds in other shards.
+    if c then c.was_held = true end
   end
 end
 
@@ -55,27 +57,11 @@ local function sweep_lanes()
   if not c or c.run ~= tonumber(number) then
     is_done = free_lanes(run)
   else
-    is_done = c.state ~= 'running' or unpark(c, most)
+    local is_ranked = rank_lanes(c, most)
+    is_done = is_ranked and (c.state ~= 'running' or unpark(c, most))
   end
   if is_done then call('ZREM', fleet .. 'sweep', run) end
   more = math.max(more, call('EXISTS', fleet .. 'sweep'))
-end
-
--- The documented bucket goes at once, so that the same crawl may begin anew; the others
--- have names that it will not use.
-local function forget_crawl(cno)
-  call('ZREM', fleet .. 'ended', cno)
-  local key = fleet .. 'crawl:' .. cno
-  local name, seen_name, buckets, run = unpack(call('HMGET', key, 'name', 'seen', 'buckets', 'run'))
-  if not name then return end
-  if tonumber(buckets) > 1 then
-    call('HSET', fleet .. 'rubbish', seen_name .. ':' .. cno, buckets)
-  end
-  call('HDEL', fleet .. 'crawls', name)
-  call('HDEL', fleet .. 'dupefilters', seen_name)
-  call('UNLINK', key, tag .. seen_name, fleet .. 'pages:' .. cno, fleet .. 'failed:' .. cno,
-    fleet .. 'lanes:' .. cno .. '.' .. run, fleet .. 'parked:' .. cno .. '.' .. run,
-    fleet .. 'pages:' .. cno .. '.' .. run)
 end
 
 local function forget_old_crawls()

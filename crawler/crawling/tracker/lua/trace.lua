@@ -4,7 +4,8 @@ Where a URL is and why.
 KEYS[1]  meta         hash  counters
 ARGV[1]  name         of the crawl
 ARGV[2]  fingerprint
-Returns  {state, reason, record, worker}: the record is that of failed (msgpack list q,
+Returns  {state, reason, record, worker}: `moved` has the fingerprint that goes on in another
+         shard for a reason; the record is that of failed (msgpack list q,
          priority, reason, detail, since, request), delayed (q, priority, due, since,
          request) and leased (token, q, priority, since, request), else ''
 ]]
@@ -42,6 +43,7 @@ local function trace()
   if not state then return {'unseen', '', '', ''} end
   if byte(state) < 64 then return outstanding_state(c, state) end
   local kind, reason = sub(state, 1, 1), sub(state, 2)
+  if kind == 'y' then return {'moved', sub(state, 8), '', ''} end
   if kind == 'd' then return {'done', '', '', ''} end
   if kind == 'x' then return {'dropped', reason, '', ''} end
   return {'failed', reason, call('HGET', fleet .. 'failed:' .. c.cno, fp) or '', ''}

@@ -1,0 +1,169 @@
+"""Workers on one Redis: what a second one adds, and what the memory of one does."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from bench.crawl import WARM_UP
+from bench.peers import CONCURRENCY, ROOT
+from bench.processes import (
+    CRAWLER_CORE,
+    SERVER_CORE,
+    InVain,
+    cpu_seconds,
+    pin_redis,
+    rss,
+    running,
+)
+from bench.report import Table, median, spread
+from bench.site import bench_site
+from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
+from crawling.tracker.urls import domain_of, fingerprint
+from tests.acceptance.crawls import ask
+from tests.servers.redis_server import redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from subprocess import Popen
+
+    from bench.site import RunningSite
+
+#: Pages between two looks at the memory.
+STEP = 5000
+#: Seconds without a page after which a run was in vain.
+PATIENCE = 90.0
+SETTINGS = {
+    "ALLOW_PRIVATE_ADDRESSES": "1",
+    "CONCURRENT_REQUESTS": str(CONCURRENCY),
+    "KAFKA_HOSTS": "none",
+    "PYTHONPATH": f"{ROOT}/crawler:{ROOT}",
+    "QUEUE_HITS": "0",
+    "ROBOTSTXT_OBEY": "0",
+    "SC_LOG_LEVEL": "ERROR",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """*count* workers: pages a second, and milliseconds of their CPU a page."""
+
+    count: int
+    pages: float
+    crawler: float
+
+
+def measure(rounds: int, seconds: float) -> dict[str, Any]:
+    runs = []
+    for _ in range(rounds):
+        for count in (1, 2):
+            with crawling(count) as (site, workers):
+                runs.append(_run(site, workers, seconds))
+            print(f"{count} workers: {runs[-1].crawler:.2f} ms a page", file=sys.stderr)
+    return {"rounds": rounds, "seconds": seconds, "runs": [asdict(run) for run in runs]}
+
+
+def measure_memory(pages: int) -> dict[str, Any]:
+    """Crawl so many pages with one worker; bytes of memory at every `STEP`."""
+    sizes = []
+    with crawling(1) as (site, [worker]):
+        for step in range(1, pages // STEP + 1):
+            _wait(site, step * STEP, worker)
+            sizes.append(rss(worker.pid))
+            print(f"{step * STEP} pages: {sizes[-1] / 1e6:.1f} MB", file=sys.stderr)
+    return {"pages": pages, "step": STEP, "sizes": sizes}
+
+
+@contextmanager
+def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
+    """Let *count* workers crawl the site, on one core together; servers have the other."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        site = stack.enter_context(bench_site(SERVER_CORE))
+        url = stack.enter_context(redis_server(folder))
+        pin_redis(url, SERVER_CORE)
+        seed = Offer(site.start, domain_of(site.start), fingerprint(site.start), 100_000, 0)
+        crawl = CrawlId("link", "bench", "bench")
+        ask(url, lambda tracker: tracker.submit(crawl, [seed], CrawlOptions()))
+        command = [
+            sys.executable,
+            "-m",
+            "scrapy",
+            "runspider",
+            "crawling/spiders/link_spider.py",
+        ]
+        workers = [
+            stack.enter_context(
+                running(
+                    command,
+                    core=CRAWLER_CORE,
+                    cwd=ROOT / "crawler",
+                    env={**SETTINGS, "TRACKER": url},
+                )
+            )
+            for _ in range(count)
+        ]
+        _wait(site, WARM_UP * count, *workers)
+        yield site, workers
+
+
+def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:
+    before, began, cpu = site.served(), time.monotonic(), _cpu(workers)
+    time.sleep(seconds)
+    pages, took = site.served() - before, time.monotonic() - began
+    return Run(len(workers), pages / took, 1000 * (_cpu(workers) - cpu) / pages)
+
+
+def _cpu(workers: list[Popen[bytes]]) -> float:
+    return sum(cpu_seconds(worker.pid) for worker in workers)
+
+
+def _wait(site: RunningSite, pages: int, *workers: Popen[bytes]) -> None:
+    served, since = site.served(), time.monotonic()
+    while served < pages:
+        if any(worker.poll() is not None for worker in workers):
+            raise InVain(f"a worker ended after {served} pages")
+        if time.monotonic() > since + PATIENCE:
+            raise InVain(f"no page in {PATIENCE:.0f} s, after {served}")
+        time.sleep(0.1)
+        if (now := site.served()) > served:
+            served, since = now, time.monotonic()
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    by_count = {
+        count: [run for run in result["runs"] if run["count"] == count] for count in (1, 2)
+    }
+    rows = [
+        [
+            str(count),
+            spread([run["pages"] for run in runs], "0f"),
+            spread([run["crawler"] for run in runs], "2f"),
+        ]
+        for count, runs in by_count.items()
+    ]
+    one, two = (median([run["crawler"] for run in runs]) for runs in by_count.values())
+    rows.append(["ratio of CPU a page, 2 : 1", "", f"{two / one:.2f}"])
+    title = (
+        f"Workers on one Redis, {result['rounds']} rounds of {result['seconds']:.0f} s: all "
+        "workers share one core, so what counts is CPU a page"
+    )
+    head = [
+        "workers",
+        "pages/s: min / median / max",
+        "CPU ms a page of all: min / median / max",
+    ]
+    return [Table(title, head, rows)]
+
+
+def memory_tables(result: dict[str, Any]) -> list[Table]:
+    sizes, step = result["sizes"], result["step"]
+    marks = sorted({0, len(sizes) // 4, len(sizes) // 2, 3 * len(sizes) // 4, len(sizes) - 1})
+    rows = [[f"{(mark + 1) * step:,}", f"{sizes[mark] / 1e6:.1f}"] for mark in marks]
+    title = f"Memory of one worker over {result['pages']:,} pages"
+    return [Table(title, ["pages", "resident MB"], rows)]

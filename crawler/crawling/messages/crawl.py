@@ -1,0 +1,137 @@
+"""A crawl request, as Kafka brings it, in the tracker's words."""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from crawling.exceptions import ConfigError, MessageError, Problem, RequestError
+from crawling.service.addresses import is_private
+from crawling.service.cookies import bound_to_seeds, parse_cookies
+from crawling.service.patterns import compile_regex, domain, texts_of
+from crawling.tracker.extras import INHERITED, pack_record
+from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer, Source, Submission
+from crawling.tracker.urls import check_url, fingerprint, host_of, with_scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+#: Fields that are the same for all requests of a crawl, and that the spiders read.
+SHARED = (
+    "allowed_domains allow_regex deny_regex deny_extensions useragent cookie attrs "
+    "link_regex id_regex download_url_fmt"
+).split()
+#: The last second of the year 9999: what is later is as good as never.
+LATEST = 253402300799
+#: The characters that the name of a header may have (RFC 9110).
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def source_of(topic: str, partition: int, offset: int, value: bytes) -> Source:
+    digest = blake2b(value, digest_size=8).hexdigest()
+    return Source(topic, partition, offset, digest)
+
+
+def submission(
+    request: Mapping[str, Any], source: Source | None, *, private_allowed: bool
+) -> Submission:
+    """Return what a valid crawl *request* asks for; raise `MessageError`.
+
+    What a schema cannot tell is told here: a URL that can never be fetched, a regex that
+    is none, a cookie without a name.
+    """
+    problems = list(_problems(request, private_allowed=private_allowed))
+    if problems:
+        raise MessageError(problems)
+    crawl = CrawlId(request["spiderid"], request["appid"], request["crawlid"])
+    options = _options(request)
+    seed = _seed(request, options.shared, source)
+    return Submission(crawl, [seed], options, source=source)
+
+
+def _problems(request: Mapping[str, Any], *, private_allowed: bool) -> Iterator[Problem]:
+    if not request["spiderid"]:
+        yield Problem("spiderid", "must not be empty", "")
+    yield from _url_problems(request["url"], private_allowed=private_allowed)
+    try:
+        for text in texts_of(request, "allowed_domains"):
+            domain(text)
+        for option in ("allow_regex", "deny_regex", "link_regex", "id_regex"):
+            for pattern in texts_of(request, option):
+                compile_regex(option, pattern)
+        texts_of(request, "deny_extensions")
+    except ConfigError as error:
+        yield Problem(error.setting, error.problem, request[error.setting])
+    if request["cookie"] is not None and not parse_cookies(request["cookie"]):
+        yield Problem("cookie", "must be name=value", request["cookie"])
+    for name, value in _headers(request):
+        if not _HEADER_NAME.fullmatch(name):
+            yield Problem("headers", "must have names of headers, not this one", name)
+        elif _CONTROL.search(value):
+            yield Problem(f"headers.{name}", "must have no control characters", value)
+
+
+def _url_problems(text: str, *, private_allowed: bool) -> Iterator[Problem]:
+    url = with_scheme(text)
+    try:
+        check_url(url)
+        fingerprint(url)
+    except (RequestError, ValueError) as error:
+        yield Problem("url", f"can never be fetched: {error}", text[:1000])
+        return
+    if not private_allowed and is_private(host_of(url)):
+        yield Problem("url", "must not be a private address (ALLOW_PRIVATE_ADDRESSES)", text)
+
+
+def _seed(
+    request: Mapping[str, Any], shared: Mapping[str, Any], source: Source | None
+) -> Offer:
+    url = with_scheme(request["url"])
+    method, body = request.get("method", "GET"), request.get("body", "").encode("utf-8")
+    record = {
+        "method": "" if method == "GET" else method,
+        "headers": [[name.encode(), value.encode()] for name, value in _headers(request)],
+        "body": body,
+        "cookies": request.get("cookies"),
+        # Its own, whatever a later request of the same crawl says.
+        "meta": {name: shared[name] for name in INHERITED if name in shared},
+        "source": _source_id(source) if source else "",
+    }
+    return Offer(
+        url=url,
+        domain=check_url(url),
+        fingerprint=fingerprint(url, method, body),
+        priority=request["priority"],
+        depth=0,
+        extras=pack_record({name: value for name, value in record.items() if value}),
+    )
+
+
+def _headers(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, values in request.get("headers", {}).items():
+        for value in [values] if isinstance(values, str) else values:
+            yield name, value
+
+
+def _source_id(source: Source) -> str:
+    """Return what tells the page of one message from that of another for the same URL."""
+    return blake2b("\0".join(map(str, source)).encode(), digest_size=8).hexdigest()
+
+
+def _options(request: Mapping[str, Any]) -> CrawlOptions:
+    shared = {name: request[name] for name in SHARED if request.get(name) is not None}
+    return CrawlOptions(
+        maxdepth=request["maxdepth"],
+        # As in Scrapy Cluster, 0 turns the limit off.
+        domain_max_pages=request["domain_max_pages"] or None,
+        max_pages=request.get("max_pages"),
+        expires=_expires(request["expires"]),
+        shared=bound_to_seeds(shared, [with_scheme(request["url"])]),
+    )
+
+
+def _expires(seconds: int) -> float:
+    """Return when the crawl ends; a time before 1970 is over, and not "never"."""
+    return float(min(max(seconds, 1), LATEST)) if seconds else 0.0

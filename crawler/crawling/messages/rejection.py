@@ -1,0 +1,35 @@
+"""What becomes of a message that nothing can be done with."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crawling.exceptions import MessageError, Problem
+
+#: Longest value that is repeated to the sender, as JSON.
+LONGEST_VALUE = 1000
+
+
+def rejection(message: dict[str, Any], error: MessageError) -> dict[str, Any]:
+    """Return the reply to whoever sent *message*, an object with an appid."""
+    return {
+        "action": "rejected",
+        "appid": message["appid"],
+        "uuid": _name(message.get("uuid")),
+        "crawlid": _name(message.get("crawlid")),
+        "errors": [_problem(problem) for problem in error.errors],
+        "server_time": int(time.time()),
+    }
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    shown = json.dumps(problem.value)
+    value = problem.value if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
+    return {"path": problem.path, "message": problem.message, "value": value}

@@ -1,0 +1,261 @@
+"""Looking at crawls and workers of a tracker, and changing how crawls go on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crawling.exceptions import ConfigError
+from crawling.report import show, status_text, trace_text
+from crawling.service.config import load_settings, tracker_config
+from crawling.service.text import printable
+from crawling.tracker.connect import close_tracker, open_tracker
+from crawling.tracker.tracker import FAILED_REASONS, is_failure
+from crawling.tracker.urls import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from crawling.tracker.tracker import CrawlId, CrawlStatus, Tracker, WorkerStatus
+
+
+def add_parsers(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    common: argparse.ArgumentParser,
+) -> None:
+    for name, text, action in (
+        ("status", "what became of a crawl so far", _status),
+        ("stop", "end a crawl; what is queued is dropped", _stop),
+        ("pause", "lease nothing of a crawl until it is resumed", _pause),
+        ("resume", "go on with a paused crawl", _resume),
+        (
+            "prioritize",
+            "let a crawl count more, or less, than it was submitted with",
+            _prioritize,
+        ),
+        ("retry", "queue again what failed", _retry),
+        ("trace", "where a URL is and why", _trace),
+    ):
+        command = commands.add_parser(
+            name, help=text, description=text, parents=[common, _crawl_name()]
+        )
+        command.set_defaults(command=on_tracker(action))
+        if name == "trace":
+            command.add_argument("url", metavar="URL")
+        if name == "prioritize":
+            command.add_argument(
+                "boost", metavar="N", type=_boost, help="-100 to 100, added to every priority"
+            )
+        if name == "retry":
+            add = command.add_argument
+            add("--reason", default="", type=_reason, help="only what failed for this")
+            add("--domain", default="", metavar="D", help="only what failed of this domain")
+            add(
+                "--from-kafka",
+                action="store_true",
+                help="also what the tracker has forgotten, from <prefix>.failed_firehose",
+            )
+    text = "which workers there are, where, and what they hold"
+    command = commands.add_parser("workers", help=text, description=text, parents=[common])
+    command.set_defaults(command=on_tracker(_workers))
+
+
+def _crawl_name() -> argparse.ArgumentParser:
+    name = argparse.ArgumentParser(add_help=False)
+    name.add_argument("--crawlid", metavar="ID", help="needed when there are several crawls")
+    name.add_argument("--spider", metavar="NAME", help="the crawl's kind of spider")
+    name.add_argument("--appid", metavar="ID", help="the crawl's application")
+    return name
+
+
+def _reason(text: str) -> str:
+    if text and not is_failure(text):
+        reasons = ", ".join(sorted(FAILED_REASONS))
+        raise argparse.ArgumentTypeError(f"must be {reasons} or http_500, not {text!r}")
+    return text
+
+
+def _boost(text: str) -> int:
+    number = int(text)
+    if not -100 <= number <= 100:
+        raise ValueError
+    return number
+
+
+_boost.__name__ = "number from -100 to 100"
+
+
+def on_tracker(
+    action: Callable[[argparse.Namespace, Tracker], Awaitable[None]],
+) -> Callable[[argparse.Namespace], int]:
+    """Return a command that opens the tracker of the command line for *action*."""
+
+    async def with_tracker(args: argparse.Namespace) -> None:
+        settings = load_settings(args.settings)
+        url = _existing(args.tracker or settings["TRACKER"])
+        tracker = await open_tracker(url, tracker_config(settings))
+        try:
+            await action(args, tracker)
+        finally:
+            await close_tracker(url)
+
+    def command(args: argparse.Namespace) -> int:
+        asyncio.run(with_tracker(args))
+        return 0
+
+    return command
+
+
+def _existing(url: str) -> str:
+    if url == "sqlite://":
+        raise ConfigError("--tracker", "say which: sqlite:///FILE or redis://HOST:PORT/DB")
+    file = url.removeprefix("sqlite:///")
+    # SQLite would make an empty one.
+    if file != url and not Path(file).exists():
+        raise ConfigError("--tracker", f"there is no file {file!r}")
+    return url
+
+
+async def _status(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawls = [crawl for crawl in await tracker.crawls() if _is_named(args, crawl)]
+    if args.crawlid and not crawls:
+        raise _unknown(args)
+    states = [status for crawl in crawls if (status := await tracker.crawl(crawl))]
+    if args.json:
+        print_json([_books(status) for status in states])
+        return
+    show("\n".join(map(status_text, states)) if states else "no crawls")
+
+
+def _books(status: CrawlStatus) -> dict[str, Any]:
+    return {
+        **status.totals(),
+        "queued": status.queued,
+        "delayed": status.delayed,
+        "leased": status.leased,
+        "started": status.started,
+        "ended": status.ended,
+    }
+
+
+async def _stop(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawl = await _find(args, tracker)
+    dropped = await tracker.stop(crawl)
+    _say(args, crawl, "stop", f"stopped, {dropped} requests dropped", dropped=dropped)
+
+
+async def _pause(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawl = await _find(args, tracker)
+    paused = await tracker.pause(crawl)
+    _say(args, crawl, "pause", "paused" if paused else "was not running", changed=paused)
+
+
+async def _resume(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawl = await _find(args, tracker)
+    resumed = await tracker.resume(crawl)
+    _say(args, crawl, "resume", "goes on" if resumed else "was not paused", changed=resumed)
+
+
+async def _prioritize(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawl = await _find(args, tracker)
+    raised = await tracker.prioritize(crawl, args.boost)
+    text = f"counts {args.boost:+d}" if raised else "has ended"
+    _say(args, crawl, "prioritize", text, priority=args.boost, changed=raised)
+
+
+async def _workers(args: argparse.Namespace, tracker: Tracker) -> None:
+    workers = await tracker.workers()
+    if args.json:
+        print_json([_worker(worker) for worker in workers])
+    else:
+        show("\n".join(map(_worker_text, workers)) if workers else "no workers")
+
+
+def _worker(worker: WorkerStatus) -> dict[str, Any]:
+    names = ("host", "pid", "spiderid")
+    return {**vars(worker), **{name: getattr(worker, name) for name in names}}
+
+
+def _worker_text(worker: WorkerStatus) -> str:
+    left = worker.deadline - time.time()
+    life = f"alive for {left:.0f} s more" if left > 0 else f"not heard of for {-left:.0f} s"
+    place = f"{worker.host} {worker.pid}  {worker.spiderid}" if worker.host else worker.worker
+    return printable(f"{place}  holds {worker.leased}  {life}")
+
+
+async def _retry(args: argparse.Namespace, tracker: Tracker) -> None:
+    if args.from_kafka:
+        await _replay(args, tracker)
+        return
+    crawl = await _find(args, tracker)
+    queued = await tracker.retry(crawl, args.reason, args.domain)
+    _say(args, crawl, "retry", f"{queued} requests queued again", queued=queued)
+
+
+async def _replay(args: argparse.Namespace, tracker: Tracker) -> None:
+    """Queue again what failed of the named crawls, known to the tracker or not."""
+    if not args.crawlid:
+        raise ConfigError("--crawlid", "say which crawl is to be replayed from Kafka")
+    from crawling.replay import Wanted, replay  # noqa: PLC0415  # Kafka for this alone
+
+    wanted = Wanted(args.crawlid, args.spider or "", args.appid or "", args.reason, args.domain)
+    queued = 0
+    for crawl in await tracker.crawls():
+        if _is_named(args, crawl):
+            queued += await tracker.retry(crawl, args.reason, args.domain)
+    queued += await replay(tracker, load_settings(args.settings), wanted)
+    if args.json:
+        print_json({"action": "retry", "crawlid": args.crawlid, "queued": queued})
+    else:
+        show(printable(f"{args.crawlid}: {queued} requests queued again"))
+
+
+async def _trace(args: argparse.Namespace, tracker: Tracker) -> None:
+    crawl = await _find(args, tracker)
+    try:
+        seen_as = fingerprint(args.url)
+    except ValueError as error:
+        raise ConfigError("URL", f"not a URL ({error}): {args.url!r}") from error
+    trace = await tracker.trace(crawl, seen_as)
+    if args.json:
+        print_json({"url": args.url, **vars(trace)})
+    else:
+        show(trace_text(args.url, trace))
+
+
+async def _find(args: argparse.Namespace, tracker: Tracker) -> CrawlId:
+    """Return the one crawl that the command line names."""
+    crawls = [crawl for crawl in await tracker.crawls() if _is_named(args, crawl)]
+    if not crawls:
+        raise _unknown(args)
+    if len(crawls) > 1:
+        names = ", ".join("/".join(crawl) for crawl in crawls[:10])
+        raise ConfigError("--crawlid", f"which of these (spider/app/crawl): {names}")
+    return crawls[0]
+
+
+def _is_named(args: argparse.Namespace, crawl: CrawlId) -> bool:
+    wanted = (args.spider, args.appid, args.crawlid)
+    return all(want in {None, name} for want, name in zip(wanted, crawl, strict=True))
+
+
+def _unknown(args: argparse.Namespace) -> ConfigError:
+    named = f" {args.crawlid!r}" if args.crawlid else ""
+    return ConfigError("--crawlid", f"this tracker has no crawl{named}")
+
+
+def _say(
+    args: argparse.Namespace, crawl: CrawlId, action: str, text: str, **result: object
+) -> None:
+    if args.json:
+        print_json({"action": action, **crawl._asdict(), **result})
+    else:
+        show(f"{printable(crawl.crawlid)}: {text}")
+
+
+def print_json(value: Any) -> None:
+    show(json.dumps(value))

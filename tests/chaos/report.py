@@ -1,0 +1,57 @@
+"""What the faults did, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from bench.processes import machine
+from bench.report import Table
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from tests.chaos.rounds import Injection, Round
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """Return Markdown: a row for each kind of fault."""
+    by_name: dict[str, list[Injection]] = defaultdict(list)
+    for each in rounds:
+        for injection in each.injections:
+            by_name[injection.name].append(injection)
+    rows = [
+        [
+            name,
+            str(len(some)),
+            str(sum(injection.in_flight for injection in some)),
+            str(sum(injection.repeats for injection in some)),
+        ]
+        for name, some in sorted(by_name.items())
+    ]
+    pages, lost = (sum(getattr(each, name) for each in rounds) for name in ("pages", "lost"))
+    faults = sum(len(each.injections) for each in rounds)
+    wrong = sum(bool(each.errors) for each in rounds)
+    title = (
+        f"{faults} faults in {len(rounds)} rounds: of {pages:,} pages {lost} were lost; "
+        f"in {wrong} rounds something else was wrong"
+    )
+    head = ["fault", "injected", "requests in flight", "pages that came once more"]
+    return Table(title, head, rows).markdown()
+
+
+def save(rounds: Sequence[Round], options: argparse.Namespace) -> None:
+    about = {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+        "machine": machine(),
+        "minutes": options.minutes,
+        "seed": options.seed,
+    }
+    result = {**about, "rounds": [asdict(each) for each in rounds]}
+    options.report.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
+    end = f"{options.minutes:g} minutes with seed {options.seed}; {about['date']}, {about['machine']}."
+    options.report.with_suffix(".md").write_text(f"{table(rounds)}\n\n{end}\n")

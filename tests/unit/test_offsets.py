@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from crawling.service.kafka import Record
+from kafka_monitor.offsets import DURABLE, MOST_WAITING, Offsets
+
+
+class Clock:
+    """A clock that the test sets forward."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(offset: int, partition: int = 0) -> Record:
+    return Record("in", partition, offset, None, b"", (), 0.0)
+
+
+def test_what_redis_holds_is_due_when_it_has_held_it_long_enough() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    assert offsets.wait() is None
+    offsets.hold([record(7), record(8), record(3, partition=1)])
+
+    assert offsets.due() == {}
+    assert offsets.wait() == DURABLE
+    clock.now += DURABLE
+
+    assert offsets.due() == {("in", 0): 9, ("in", 1): 4}
+    assert offsets.wait() == 0
+
+
+def test_only_what_is_due_is_due_until_it_is_committed() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    offsets.hold([record(1)])
+    clock.now += 1
+    offsets.hold([record(2)])
+    clock.now += 1
+    offsets.hold([record(3)])
+    clock.now += DURABLE - 1
+
+    assert offsets.due() == offsets.due() == {("in", 0): 3}
+    clock.now += 1
+    offsets.committed()
+    assert offsets.due() == {("in", 0): 4}
+    offsets.committed()
+    assert offsets.due() == {}
+    assert offsets.wait() is None
+
+
+def test_a_partition_that_is_lost_is_not_committed() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    offsets.hold([record(1), record(1, partition=1)])
+    clock.now += DURABLE
+
+    offsets.keep({("in", 1)})
+
+    assert offsets.due() == {("in", 1): 2}
+
+
+def test_no_more_is_read_than_the_tracker_remembers() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    offsets.hold([record(0)])
+    offsets.hold([record(MOST_WAITING - 1), record(0, partition=1)])
+    assert not offsets.is_full()
+    offsets.hold([record(MOST_WAITING)])
+
+    assert offsets.is_full()
+    clock.now += DURABLE
+    offsets.due()
+    offsets.committed()
+    assert not offsets.is_full()
