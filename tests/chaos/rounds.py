@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tests.acceptance.crawls import until
 from tests.chaos.arena import HITS, WINDOW
 from tests.chaos.faults import COMMON, MAY_FAIL_PAGES, OF_A_FAILOVER, OF_ONE_REDIS
+from tests.chaos.leftovers import leftovers
 from tests.servers.site_sections import LEVELS
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def run_round(
     check_books(arena, ears, result, appid)
     check_answers(arena, ears, result, appid, [each["uuid"] for each in infos])
     check_throttle(arena, result, since)
+    check_keys(arena, result)
     return result
 
 
@@ -211,6 +213,13 @@ def check_answers(
             events[message["crawlid"]].add(str(event))
     for crawlid, some in events.items():
         result.expect(len(some) == 1, f"{crawlid} finished more than once: {some}")
+
+
+def check_keys(arena: Arena, result: Round) -> None:
+    """No key is left that only a running crawl, or one that is gone, would have."""
+    with suppress(AssertionError):
+        until(lambda: not arena.ask(leftovers), "what is left is cleared up", PATIENCE)
+    result.expect(not (left := arena.ask(leftovers)), f"keys without an owner: {left[:10]}")
 
 
 def check_throttle(arena: Arena, result: Round, since: float) -> None:

@@ -41,17 +41,22 @@ LASTING = {"fleet:meta", "fleet:views", "fleet:workers", "fleet:outbox", "fleet:
 
 def pattern_of(key: str) -> str | None:
     """Return the pattern of `keys.PATTERNS` that a key has."""
+    return parts_of(key)[0]
+
+
+def parts_of(key: str) -> tuple[str | None, dict[str, str]]:
+    """Return the pattern of `keys.PATTERNS` that a key has, and what stands for its names."""
     for pattern, expression in _EXPRESSIONS.items():
-        if expression.fullmatch(key):
-            return pattern
-    return None
+        if found := expression.fullmatch(key):
+            return pattern, found.groupdict()
+    return None, {}
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    wildcards = {"domain": ".+", "worker": ".+", "throttle": r"([^:]+:)*", "partition": ".+"}
+    wildcards = {"domain": ".+", "worker": ".+", "throttle": r"(?:[^:]+:)*", "partition": ".+"}
     parts = re.split(r"\{(\w+)\}", pattern)
     for index in range(1, len(parts), 2):
-        parts[index] = wildcards.get(parts[index], "[^:]+")
+        parts[index] = f"(?P<{parts[index]}>{wildcards.get(parts[index], '[^:]+')})"
     for index in range(0, len(parts), 2):
         parts[index] = re.escape(parts[index])
     return re.compile("".join(parts))
