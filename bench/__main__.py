@@ -1,4 +1,4 @@
-"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory]`: measure, and print the figures.
+"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills]`: measure, and print the figures.
 
 With `--save` they also go to docs/reference/benchmarks.md, which is made from
 benchmarks.json beside it, where the latest run of each is kept.
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import crawl, frontier, ingest, kafka, workers
+from bench import crawl, frontier, ingest, kafka, kills, workers
 from bench.peers import ROOT, SCRAPY_REDIS
 from bench.processes import machine
 
@@ -28,6 +28,7 @@ TABLES = {
     "kafka": kafka.tables,
     "workers": workers.tables,
     "memory": workers.memory_tables,
+    "kills": kills.tables,
 }
 INTRODUCTION = """\
 # Benchmarks
@@ -51,6 +52,7 @@ def main() -> None:
         "kafka": kafka.measure,
         "workers": lambda: workers.measure(options.rounds, options.seconds),
         "memory": lambda: workers.measure_memory(options.pages),
+        "kills": lambda: kills.measure(options.rounds),
     }
     results = {}
     for name in options.names or measures:

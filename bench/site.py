@@ -33,7 +33,8 @@ COUNT = "/count"
 
 
 class BenchSite:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pages: int = PAGES) -> None:
+        self.pages = pages
         self.hosts = [f"127.3.0.{number + 1}" for number in range(HOSTS)]
         self.served = 0
         self._anchors = [
@@ -54,7 +55,7 @@ class BenchSite:
     def _page(self, page: int) -> bytes:
         """Return a page whose links lead everywhere, the same at every visit."""
         first, step = page * 7919, page * 104_729 + 1
-        anchors = [self._anchor((first + step * i) % PAGES) for i in range(LINKS)]
+        anchors = [self._anchor((first + step * i) % self.pages) for i in range(LINKS)]
         head = b"<!doctype html><html><head><title>A page</title></head><body><ul>\n"
         links = "".join(anchors).encode()
         return b"".join([head, links, b"</ul>\n", self._text, b"</body></html>\n"])
@@ -75,22 +76,25 @@ class RunningSite:
 
 
 @contextmanager
-def bench_site(core: int) -> Iterator[RunningSite]:
-    command = [sys.executable, "-m", "bench.site"]
+def bench_site(core: int, pages: int = PAGES) -> Iterator[RunningSite]:
+    """Run the site; *pages* must be a prime, so that all can be reached."""
+    command = [sys.executable, "-m", "bench.site", "--pages", str(pages)]
     with running(command, core=core, cwd=ROOT, stdout=PIPE) as process:
         assert process.stdout is not None
         yield RunningSite(process.pid, json.loads(process.stdout.readline())["port"])
 
 
-async def main(port: int) -> None:
+async def main(port: int, pages: int) -> None:
     sockets = bind([f"127.3.0.{number + 1}" for number in range(HOSTS)], port)
     port = sockets[0].getsockname()[1]
-    serving = asyncio.create_task(serve(BenchSite(port), sockets, None))
+    serving = asyncio.create_task(serve(BenchSite(port, pages), sockets, None))
     print(json.dumps({"port": port}), flush=True)
     await serving
 
 
 if __name__ == "__main__":
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--port", type=int, default=0)
-    asyncio.run(main(options.parse_args().port))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--pages", type=int, default=PAGES)
+    options = parser.parse_args()
+    asyncio.run(main(options.port, options.pages))

@@ -47,6 +47,7 @@ SETTINGS = {
     "ROBOTSTXT_OBEY": "0",
     "SC_LOG_LEVEL": "ERROR",
 }
+RUN_SPIDER = [sys.executable, "-m", "scrapy", "runspider", "crawling/spiders/link_spider.py"]
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,11 @@ def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
         site = stack.enter_context(bench_site(SERVER_CORE))
         url = stack.enter_context(redis_server(folder))
         pin_redis(url, SERVER_CORE)
-        seed = Offer(site.start, domain_of(site.start), fingerprint(site.start), 100_000, 0)
-        crawl = CrawlId("link", "bench", "bench")
-        ask(url, lambda tracker: tracker.submit(crawl, [seed], CrawlOptions()))
-        command = [
-            sys.executable,
-            "-m",
-            "scrapy",
-            "runspider",
-            "crawling/spiders/link_spider.py",
-        ]
+        submit(url, site.start)
         workers = [
             stack.enter_context(
                 running(
-                    command,
+                    RUN_SPIDER,
                     core=CRAWLER_CORE,
                     cwd=ROOT / "crawler",
                     env={**SETTINGS, "TRACKER": url},
@@ -110,6 +102,13 @@ def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
         ]
         _wait(site, WARM_UP * count, *workers)
         yield site, workers
+
+
+def submit(tracker: str, url: str) -> None:
+    """Submit a crawl of everything that *url* leads to."""
+    seed = Offer(url, domain_of(url), fingerprint(url), 100_000, 0)
+    crawl = CrawlId("link", "bench", "bench")
+    ask(tracker, lambda tracker: tracker.submit(crawl, [seed], CrawlOptions()))
 
 
 def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:

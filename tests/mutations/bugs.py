@@ -1,0 +1,183 @@
+"""One line each that breaks a promise, and which tests find it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+LUA = "crawler/crawling/tracker/lua/"
+ON_REDIS = "tests/integration/test_redis_tracker.py"
+WORKERS = "tests/integration/test_redis_tracker_workers.py"
+LEASES = "tests/integration/test_tracker_leases.py"
+FLAGS = "tests/integration/test_tracker_flags.py"
+SHARDS = "tests/integration/test_sharded_tracker.py"
+
+
+class Bug(NamedTuple):
+    """*old* stands in *file* once; with *new* in its place, a test of *tests* must fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+BUGS = (
+    Bug(
+        "a lease is settled with any token",
+        LUA + "settle.lua",
+        "if token ~= o[2] then return 0 end",
+        "",
+        LEASES,
+    ),
+    Bug(
+        "a settled lease stays",
+        LUA + "settle.lua",
+        "call('HDEL', leases, o[1])",
+        "",
+        LEASES,
+    ),
+    Bug(
+        "leases of a worker that was declared dead are not fenced",
+        LUA + "endings.lua",
+        "call('RENAME', leases, fleet .. 'dead:' .. grave)",
+        "call('COPY', leases, fleet .. 'dead:' .. grave)",
+        LEASES,
+    ),
+    Bug(
+        "a worker that renewed meanwhile is declared dead",
+        LUA + "reclaim.lua",
+        "if tonumber(call('ZSCORE', workers, worker)) == deadline then",
+        "if deadline then",
+        WORKERS,
+    ),
+    Bug(
+        "deadlines are believed over a lost connection",
+        "crawler/crawling/tracker/redis_watch.py",
+        "        self._seen.clear()",
+        "        return",
+        WORKERS,
+    ),
+    Bug(
+        "what comes back goes behind the queue",
+        LUA + "endings.lua",
+        "    push_head(c, q, priority, r)",
+        "    push(c, q, priority, build(r))",
+        LEASES,
+    ),
+    Bug(
+        "links of a page are not taken",
+        LUA + "settle.lua",
+        "  take_links(c, q, o[11])\n",
+        "",
+        "tests/integration/test_tracker_dedupe.py " + SHARDS,
+    ),
+    Bug(
+        "a page that is done is not marked as seen",
+        LUA + "settle.lua",
+        "  set_state(c, r, 'd')\n",
+        "",
+        "tests/integration/test_tracker_dedupe.py",
+    ),
+    Bug(
+        "a settlement is refused when Redis is full",
+        LUA + "settle.lua",
+        "begin_even_when_full()\n",
+        "",
+        ON_REDIS,
+    ),
+    Bug(
+        "hits are not charged",
+        LUA + "lease.lua",
+        "    charge_hit(throttle, start)\n",
+        "",
+        "tests/integration/test_tracker_throttle.py",
+    ),
+    Bug(
+        "the cap of a domain is not freed",
+        LUA + "endings.lua",
+        "    if rank then activate(q, rank) end\n",
+        "",
+        "tests/integration/test_tracker_throttle.py " + LEASES,
+    ),
+    Bug(
+        "a crawl that has ended ends again",
+        LUA + "endings.lua",
+        "  elseif c.fin < c.epoch then\n",
+        "  else\n",
+        FLAGS,
+    ),
+    Bug(
+        "requests that waited for a retry survive a stop",
+        LUA + "lease.lua",
+        "  if not c or r.seq <= c.void then return end\n",
+        "  if not c then return end\n",
+        FLAGS,
+    ),
+    Bug(
+        "lanes of a stopped run are leased",
+        LUA + "lease.lua",
+        "local alive = c and c.run == tonumber(run)",
+        "local alive = c",
+        FLAGS,
+    ),
+    Bug(
+        "a message that is delivered again is taken in again",
+        LUA + "ingest.lua",
+        "if done > source.part then return true end",
+        "",
+        "tests/integration/test_mailbox.py " + ON_REDIS,
+    ),
+    Bug(
+        "the digest of a message is not looked at",
+        LUA + "ingest.lua",
+        "if digest == source.digest then done",
+        "if digest then done",
+        ON_REDIS,
+    ),
+    Bug(
+        "offsets are committed before Redis is sure to keep the messages",
+        "kafka-monitor/kafka_monitor/offsets.py",
+        "limit = self._clock() - DURABLE",
+        "limit = self._clock()",
+        "tests/unit/test_offsets.py",
+    ),
+    Bug(
+        "a page counts as safe although its output is down",
+        "crawler/crawling/pipelines.py",
+        "                if self._stopping.is_set():\n"
+        "                    raise Released(str(error)) from error\n",
+        "                return\n",
+        "tests/integration/test_savers_outage.py tests/integration/test_kafka_pipeline.py",
+    ),
+    Bug(
+        "an answer is forgotten before Kafka has it",
+        "redis-monitor/redis_monitor/monitor.py",
+        "        await asyncio.gather(*(self._outbound.tell(reply) for _, reply in answered))\n"
+        "        await self._mailbox.answered([letter.id for letter in letters])\n",
+        "        await self._mailbox.answered([letter.id for letter in letters])\n"
+        "        await asyncio.gather(*(self._outbound.tell(reply) for _, reply in answered))\n",
+        "tests/acceptance/test_control.py",
+    ),
+    Bug(
+        "links stay in the shard of their page",
+        "crawler/crawling/tracker/sharded_tracker.py",
+        "                if shard is here:\n",
+        "                if link:\n",
+        SHARDS,
+    ),
+    Bug(
+        "what a failed write left in an archive stays",
+        "crawler/crawling/savers/growing_file.py",
+        "        os.ftruncate(self._fd, self.end)",
+        "        return",
+        "tests/integration/test_savers_full_disk.py tests/integration/test_savers_killed.py",
+    ),
+    Bug(
+        "a lease that the engine dropped counts as done",
+        "crawler/crawling/in_flight.py",
+        'reason = "x_refused" if onsite else "offsite"',
+        'return self.settle(held, Verdict("done"))',
+        "tests/integration/test_scheduler_cases.py",
+    ),
+)
