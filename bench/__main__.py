@@ -1,4 +1,4 @@
-"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills]`: measure, and print the figures.
+"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills] [outage]`: measure, and print the figures.
 
 With `--save` they also go to docs/reference/benchmarks.md, which is made from
 benchmarks.json beside it, where the latest run of each is kept.
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import crawl, frontier, ingest, kafka, kills, workers
+from bench import crawl, frontier, ingest, kafka, kills, outage, workers
 from bench.peers import ROOT, SCRAPY_REDIS
 from bench.processes import machine
 
@@ -29,6 +29,7 @@ TABLES = {
     "workers": workers.tables,
     "memory": workers.memory_tables,
     "kills": kills.tables,
+    "outage": outage.tables,
 }
 INTRODUCTION = """\
 # Benchmarks
@@ -53,6 +54,7 @@ def main() -> None:
         "workers": lambda: workers.measure(options.rounds, options.seconds),
         "memory": lambda: workers.measure_memory(options.pages),
         "kills": lambda: kills.measure(options.rounds),
+        "outage": lambda: outage.measure(options.away),
     }
     results = {}
     for name in options.names or measures:
@@ -71,6 +73,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each crawl")
     parser.add_argument("--pages", type=int, default=100_000, help="of the memory's crawl")
+    parser.add_argument("--away", type=float, default=120.0, help="seconds of an outage")
     parser.add_argument("--json", action="store_true", help="print JSON, not Markdown")
     parser.add_argument("--save", action="store_true", help=f"write {DATA.name} and its page")
     return parser

@@ -51,6 +51,11 @@ logger = logging.getLogger(__name__)
 AUDIT = 30.0
 
 
+#: Pages that may wait for callbacks and outputs, as a multiple of CONCURRENT_REQUESTS: an
+#: output that stalls holds up what is leased before it counts as down.
+WAITING = 8
+
+
 @dataclass(frozen=True)
 class SchedulerConfig:
     """The settings, read once."""
@@ -167,6 +172,8 @@ class DistributedScheduler:
         if self._buffer.startable >= max(1, self._config.reserve // 2):
             return 0
         active = len(self._engine.downloader.active)
+        if len(self._in_flight) - active >= WAITING * self._config.concurrency:
+            return 0
         return self._config.concurrency + self._config.reserve - active - len(self._buffer)
 
     def take(self, leases: Sequence[Lease]) -> None:

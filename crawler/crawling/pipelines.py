@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 #: Seconds before the first and at most before every later try of an output that is down.
 _FIRST_RETRY = 0.25
-_LAST_RETRY = 8.0
+_LAST_RETRY = 2.0
 
 
 class _SavingPipeline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,25 @@ async def test_the_end_drops_what_is_queued_and_delayed(
     assert (status.state, status.leased, status.dropped) == (how, 1, 9)
     assert status.reasons == {how: 9}
     assert await lease(tracker) == []
+
+
+@either_end
+async def test_what_waited_for_a_retry_at_the_end_stays_dropped(
+    make_tracker: MakeTracker, how: str
+) -> None:
+    tracker = await make_tracker(retry_delay=0.02)
+    await submit(tracker, *offers(3))
+    delayed, _, _ = await lease(tracker, 3)
+    await settle(tracker, delayed, "retry")
+    await end(tracker, how)
+    await submit(tracker, offer("new"))
+    await asyncio.sleep(0.1)
+
+    assert paths(await lease(tracker)) == ["new"]
+
+    await balanced(tracker)
+    status = await books(tracker)
+    assert (status.dropped, status.delayed, status.queued) == (1, 0, 0)
 
 
 @either_end

@@ -67,7 +67,11 @@ def failing_test(folder: Path, tests: str) -> str:
     )
     if ran.returncode == 0:
         return ""
-    failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    failed = [
+        line
+        for line in ran.stdout.splitlines()
+        if line.startswith(("FAILED tests", "ERROR tests"))
+    ]
     assert failed, ran.stdout + ran.stderr
     return failed[0].partition(" - ")[0].partition(" ")[2]
 

@@ -73,11 +73,11 @@ BUGS = (
         "tests/integration/test_tracker_dedupe.py " + SHARDS,
     ),
     Bug(
-        "a page that is done is not marked as seen",
+        "a page that is done looks as if it were not",
         LUA + "settle.lua",
         "  set_state(c, r, 'd')\n",
         "",
-        "tests/integration/test_tracker_dedupe.py",
+        "tests/integration/test_tracker_views.py",
     ),
     Bug(
         "a settlement is refused when Redis is full",
@@ -98,7 +98,7 @@ BUGS = (
         LUA + "endings.lua",
         "    if rank then activate(q, rank) end\n",
         "",
-        "tests/integration/test_tracker_throttle.py " + LEASES,
+        "tests/integration/test_tracker_order.py",
     ),
     Bug(
         "a crawl that has ended ends again",
@@ -157,7 +157,7 @@ BUGS = (
         "        await self._mailbox.answered([letter.id for letter in letters])\n",
         "        await self._mailbox.answered([letter.id for letter in letters])\n"
         "        await asyncio.gather(*(self._outbound.tell(reply) for _, reply in answered))\n",
-        "tests/acceptance/test_control.py",
+        "tests/acceptance/test_answers.py",
     ),
     Bug(
         "links stay in the shard of their page",

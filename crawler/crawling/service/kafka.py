@@ -41,6 +41,8 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 #: Seconds until a broker that does not answer counts as away.
 ANSWER_TIMEOUT = 10.0
+#: Seconds at most between two attempts to connect: who waits goes on soon after.
+MAX_BACKOFF = 1.0
 #: Seconds for which the client tries to deliver a message before it is ours again.
 DELIVERY_TIMEOUT = 15.0
 #: Seconds for which a group keeps the partitions of a reader that was killed.
@@ -151,6 +153,7 @@ class _Client:
         return {
             "bootstrap_servers": list(self._config.hosts),
             "bootstrap_timeout_ms": int(ANSWER_TIMEOUT * 1000),
+            "reconnect_backoff_max_ms": int(MAX_BACKOFF * 1000),
             **self._config.security,
         }
 
@@ -195,6 +198,7 @@ class KafkaSender(_Client):
         self._producer: _Producer | None = None
         self._opening: asyncio.Task[_Producer] | None = None
         self._topics: set[str] = set()
+        self._making: dict[str, asyncio.Task[None]] = {}
         #: One by one goes what was refused together with others.
         self._suspects = asyncio.Lock()
 
@@ -234,14 +238,21 @@ class KafkaSender(_Client):
             max_block_ms=int(ANSWER_TIMEOUT * 1000),
             request_timeout_ms=int(ANSWER_TIMEOUT * 1000),
             delivery_timeout_ms=int(DELIVERY_TIMEOUT * 1000),
-            reconnect_backoff_max_ms=2000,
             metrics_enabled=False,
         )
 
     async def ensure_topic(self, topic: str) -> None:
-        """Make the topic unless there is one."""
-        if topic not in self._topics:
-            await self._run(self._make_topic, topic)
+        """Make the topic unless there is one; all who want the same share one attempt."""
+        if topic in self._topics:
+            return
+        if topic not in self._making:
+            self._making[topic] = asyncio.create_task(self._run(self._make_topic, topic))
+            self._making[topic].add_done_callback(lambda making: self._made(topic, making))
+        await asyncio.shield(self._making[topic])
+
+    def _made(self, topic: str, making: asyncio.Task[None]) -> None:
+        del self._making[topic]
+        if not making.cancelled() and making.exception() is None:
             self._topics.add(topic)
 
     def _make_topic(self, topic: str) -> None:
@@ -369,7 +380,6 @@ class KafkaReader(_Client):
             fetch_max_bytes=max(self._config.max_fetch_bytes, 52_428_800),
             max_partition_fetch_bytes=self._config.max_fetch_bytes,
             metadata_max_age_ms=5000,
-            reconnect_backoff_max_ms=2000,
             metrics_enabled=False,
         )
         if self._group is not None:
