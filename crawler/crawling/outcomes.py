@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
 import socket
 import ssl
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -196,6 +199,19 @@ def _named(*names: str) -> tuple[type[BaseException], ...]:
     )
 
 
+def _undecodable() -> Iterator[type[BaseException]]:
+    """Yield what the decoders raise that Scrapy may use for `br` and `zstd`."""
+    for module, name in (
+        ("brotli", "error"),
+        ("brotlicffi", "error"),
+        ("compression.zstd", "ZstdError"),
+        ("backports.zstd", "ZstdError"),
+        ("zstandard", "ZstdError"),
+    ):
+        with suppress(ImportError):
+            yield getattr(import_module(module), name)
+
+
 _UNSUPPORTED: tuple[type[BaseException], ...] = (
     NotSupported,
     *_named("UnsupportedURLSchemeError"),
@@ -238,7 +254,15 @@ _FAILED: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((OpenSSLError, ssl.SSLError, VerificationError), "tls"),
     ((_DataLoss, PotentialDataLoss, *_named("ResponseDataLossError")), "truncated"),
     (
-        (ParseError, BadResponseVersion, http.client.HTTPException, zlib.error, StopDownload),
+        (
+            ParseError,
+            BadResponseVersion,
+            http.client.HTTPException,
+            gzip.BadGzipFile,
+            zlib.error,
+            *_undecodable(),
+            StopDownload,
+        ),
         "bad_response",
     ),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from crawling.exceptions import RequestError
 from crawling.outcomes import Dropped
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class RedirectGuardMiddleware:
     """Drops what redirects to `file:` or any other scheme that is not fetched.
 
-    Scrapy's middleware, which comes first, does not follow it either, but would hand the
-    redirect to the spider as a page.
+    Scrapy's middleware comes later: it would hand some of them to the spider as pages, and
+    take others for the spider's errors.
     """
 
     def process_response(self, request: Request, response: Response) -> Response:
@@ -39,6 +40,8 @@ def _is_wanted(request: Request) -> bool:
 
 def _scheme(base: str, target: str) -> str:
     try:
-        return urlsplit(urljoin(base, target)).scheme
-    except ValueError:
-        return ""
+        parts = urlsplit(urljoin(base, target))
+        _ = parts.port
+    except ValueError as error:
+        raise RequestError("bad_response", f"redirect to {target}: {error}") from error
+    return parts.scheme

@@ -11,6 +11,7 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.response import response_status_message
 
+from crawling.exceptions import RequestError
 from crawling.held_lease import held_here
 from crawling.outcomes import classify, retry_request
 from crawling.service.config import read
@@ -108,6 +109,8 @@ class RedisRetryMiddleware(RetryMiddleware):
     ) -> Request | Response:
         if not is_leased(request):
             return super().process_response(request, response)
+        if not 100 <= response.status <= 999:
+            raise RequestError("bad_response", f"status {response.status}")
         if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
             return response
         return self._retries.again(request, status_trouble(response))

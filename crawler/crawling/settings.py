@@ -155,7 +155,7 @@ DOWNLOADER_MIDDLEWARES = {
     "crawling.log_retry_middleware.LogRetryMiddleware": 520,
     # Between Scrapy's MetaRefreshMiddleware, which reads texts, and decompression.
     "crawling.encoding_middleware.EncodingMiddleware": 585,
-    "crawling.redirect_guard.RedirectGuardMiddleware": 590,
+    "crawling.redirect_guard.RedirectGuardMiddleware": 610,
     "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,
     "crawling.custom_cookies.CustomCookiesMiddleware": 700,
     # Closer to the network than the retries: a refused address is no failed download.

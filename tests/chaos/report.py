@@ -13,7 +13,8 @@ from bench.report import Table
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from tests.chaos.rounds import Injection, Round
 
@@ -52,6 +53,14 @@ def save(rounds: Sequence[Round], options: argparse.Namespace) -> None:
         "seed": options.seed,
     }
     result = {**about, "rounds": [asdict(each) for each in rounds]}
-    options.report.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n")
-    end = f"{options.minutes:g} minutes with seed {options.seed}; {about['date']}, {about['machine']}."
-    options.report.with_suffix(".md").write_text(f"{table(rounds)}\n\n{end}\n")
+    options.report.with_suffix(".json").write_text(json.dumps(result) + "\n")
+    options.report.with_suffix(".md").write_text(page(rounds, about))
+
+
+def page(rounds: Sequence[Round], about: Mapping[str, Any]) -> str:
+    head = "# Soak\n\nMade by `make soak` with `--report`; not written by hand."
+    end = (
+        f"{about['minutes']:g} minutes with seed {about['seed']}; "
+        f"{about['date']}, {about['machine']}."
+    )
+    return f"{head}\n\n{table(rounds)}\n\n{end}\n"

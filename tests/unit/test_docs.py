@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from crawling.messages.page import Page
+from tests.mutations.bugs import BUGS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")),
     *sorted(DOCS.rglob("*.md")),
 ]
 #: Rows of a table, as far as their first cell goes.
@@ -58,3 +59,18 @@ def test_the_reference_of_pages_has_their_keys() -> None:
     keys = set(chain(*(re.findall(r"`(\w+)`", cell) for cell in ROW.findall(table))))
 
     assert keys == set(page.to_json())
+
+
+def test_contributing_lists_the_deliberate_bugs() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    listed = re.findall(
+        "^- (.+)$", text.partition("## Deliberate bugs")[2].partition("##")[0], re.MULTILINE
+    )
+
+    assert listed == [bug.name for bug in BUGS]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_test_that_is_named_is_there(page: Path) -> None:
+    for name in re.findall(r"`(tests/[\w/]+(?:\.py)?)`", page.read_text("utf-8")):
+        assert (ROOT / name).exists()
