@@ -324,6 +324,9 @@ class KafkaSender(_Client):
 
         def send() -> None:
             sent = producer.send(**message._asdict())
+            # Too large for the producer itself: nothing was sent, and it is as good as new.
+            if sent.failed() and isinstance(sent.exception, TOO_LARGE):
+                raise sent.exception
             sent.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
             sent.add_errback(lambda error: loop.call_soon_threadsafe(settle, error))
 
