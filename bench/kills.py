@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from redis import Redis
 
 from bench.peers import CACHE, ROOT, SPIDERS, Race, install, scrapy
-from bench.processes import CRAWLER_CORE, SERVER_CORE, InVain, running
+from bench.processes import CRAWLER_CORE, SERVER_CORE, running
 from bench.report import Table
 from bench.site import bench_site
 from bench.workers import RUN_SPIDER, SETTINGS, submit
@@ -24,8 +23,6 @@ from tests.servers.redis_server import redis_server
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from subprocess import Popen
-
-    from bench.site import RunningSite
 
 #: A prime, so that every page is reached from the first, which has a second URL.
 PAGES = 5003
@@ -111,28 +108,15 @@ def _run(peer: Fleet | ScrapyRedis) -> Run:
 
         workers = [worker() for _ in range(WORKERS)]
         for kill in range(KILLS):
-            if not _reaches(site, (kill + 1) * URLS // (KILLS + 1)):
-                raise InVain(f"no page in {QUIET:.0f} s, after {site.served()}")
+            site.must_reach((kill + 1) * URLS // (KILLS + 1), QUIET)
             victim = workers[kill % WORKERS]
             victim.send_signal(signal.SIGKILL)
             victim.wait()
             workers[kill % WORKERS] = worker()
-        _reaches(site, sys.maxsize)
+        site.reaches(sys.maxsize, QUIET)
         with Redis.from_url(race.redis) as client:
             urls = {json.loads(page)["url"] for page in peer.saved(client)}
         return Run(len(urls), URLS - len(urls), site.served())
-
-
-def _reaches(site: RunningSite, pages: int) -> bool:
-    """Wait until so many pages were served; False when nothing more comes."""
-    served, since = site.served(), time.monotonic()
-    while served < pages:
-        if time.monotonic() > since + QUIET:
-            return False
-        time.sleep(0.05)
-        if (now := site.served()) > served:
-            served, since = now, time.monotonic()
-    return True
 
 
 def tables(result: dict[str, Any]) -> list[Table]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import KafkaConsumer
 
 from bench.peers import ROOT
-from bench.processes import CRAWLER_CORE, SERVER_CORE, InVain, rss, running
+from bench.processes import CRAWLER_CORE, SERVER_CORE, rss, running
 from bench.report import Table
 from bench.site import bench_site
 from bench.workers import RUN_SPIDER, SETTINGS, submit
@@ -66,11 +66,11 @@ def _run(name: str, seconds: float) -> Run:
         worker = stack.enter_context(
             running(RUN_SPIDER, core=CRAWLER_CORE, cwd=ROOT / "crawler", env=env)
         )
-        _reach(site, BEFORE)
+        site.must_reach(BEFORE, QUIET)
         before, most, again = _outage(
             kafka if name == "Kafka" else redis, site, worker.pid, seconds
         )
-        _reach(site, URLS)
+        site.must_reach(URLS, QUIET)
         return Run(before, most, again, URLS - _sent(kafka.hosts))
 
 
@@ -85,18 +85,8 @@ def _outage(
         time.sleep(0.5)
     server.start()
     back, served = time.monotonic(), site.served()
-    _reach(site, served + 1)
+    site.must_reach(served + 1, QUIET)
     return before, most, time.monotonic() - back
-
-
-def _reach(site: RunningSite, pages: int) -> None:
-    served, since = site.served(), time.monotonic()
-    while served < pages:
-        if time.monotonic() > since + QUIET:
-            raise InVain(f"no page in {QUIET:.0f} s, after {served} of {pages}")
-        time.sleep(0.02)
-        if (now := site.served()) > served:
-            served, since = now, time.monotonic()
 
 
 def _sent(hosts: str) -> int:

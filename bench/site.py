@@ -11,18 +11,20 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from bench.processes import running
+from bench.processes import InVain, running
 from tests.servers.site_pages import Reply
 from tests.servers.site_server import bind, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from subprocess import Popen
 
     from tests.servers.site_pages import Visit
 
@@ -73,6 +75,26 @@ class RunningSite:
     def served(self) -> int:
         with urlopen(self._url + COUNT) as response:
             return int(response.read())
+
+    def reaches(self, pages: int, quiet: float, *workers: Popen[bytes]) -> bool:
+        """Wait until so many pages were served; False when none came for *quiet* seconds.
+
+        Raise `InVain` when one of *workers* has ended.
+        """
+        served, since = self.served(), time.monotonic()
+        while served < pages:
+            if any(worker.poll() is not None for worker in workers):
+                raise InVain(f"a worker ended after {served} pages")
+            if time.monotonic() > since + quiet:
+                return False
+            time.sleep(0.05)
+            if (now := self.served()) > served:
+                served, since = now, time.monotonic()
+        return True
+
+    def must_reach(self, pages: int, quiet: float, *workers: Popen[bytes]) -> None:
+        if not self.reaches(pages, quiet, *workers):
+            raise InVain(f"no page in {quiet:.0f} s, after {self.served()} of {pages}")
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from bench.peers import CONCURRENCY, ROOT
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
-    InVain,
     cpu_seconds,
     pin_redis,
     rss,
@@ -74,7 +73,7 @@ def measure_memory(pages: int) -> dict[str, Any]:
     sizes = []
     with crawling(1) as (site, [worker]):
         for step in range(1, pages // STEP + 1):
-            _wait(site, step * STEP, worker)
+            site.must_reach(step * STEP, PATIENCE, worker)
             sizes.append(rss(worker.pid))
             print(f"{step * STEP} pages: {sizes[-1] / 1e6:.1f} MB", file=sys.stderr)
     return {"pages": pages, "step": STEP, "sizes": sizes}
@@ -100,7 +99,7 @@ def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
             )
             for _ in range(count)
         ]
-        _wait(site, WARM_UP * count, *workers)
+        site.must_reach(WARM_UP * count, PATIENCE, *workers)
         yield site, workers
 
 
@@ -120,18 +119,6 @@ def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:
 
 def _cpu(workers: list[Popen[bytes]]) -> float:
     return sum(cpu_seconds(worker.pid) for worker in workers)
-
-
-def _wait(site: RunningSite, pages: int, *workers: Popen[bytes]) -> None:
-    served, since = site.served(), time.monotonic()
-    while served < pages:
-        if any(worker.poll() is not None for worker in workers):
-            raise InVain(f"a worker ended after {served} pages")
-        if time.monotonic() > since + PATIENCE:
-            raise InVain(f"no page in {PATIENCE:.0f} s, after {served}")
-        time.sleep(0.1)
-        if (now := site.served()) > served:
-            served, since = now, time.monotonic()
 
 
 def tables(result: dict[str, Any]) -> list[Table]:

@@ -32,19 +32,18 @@ class NastySite(ThreadedServer):
     def __init__(self) -> None:
         super().__init__()
         self.hits: list[Hit] = []
-        self.url = ""
         self._visits: Counter[str] = Counter()
         self._handlers: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def paths(self) -> list[str]:
         return [hit.path for hit in self.hits]
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        self._ready.set()
-        await self._over.wait()
-        server.close()
+        await self._listen(self._connected)
         for handler in self._handlers:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)

@@ -18,7 +18,6 @@ class Proxy(ThreadedServer):
 
     def __init__(self, target: int) -> None:
         super().__init__()
-        self.port = 0
         self._target = target
         self._delay = 0.0
         self._refusing = False
@@ -47,11 +46,7 @@ class Proxy(ThreadedServer):
     async def _serve(self) -> None:
         self._passing = asyncio.Event()
         self._passing.set()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._over.wait()
-        server.close()
+        await self._listen(self._connected)
         self._reset()
         self._passing.set()
         others = asyncio.all_tasks() - {asyncio.current_task()}

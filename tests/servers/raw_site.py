@@ -18,15 +18,14 @@ class RawSite(ThreadedServer):
 
     def __init__(self, answers: Mapping[str, Iterable[bytes]]) -> None:
         super().__init__()
-        self.url = ""
         self._answers = answers
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = "http://{}:{}".format(*server.sockets[0].getsockname())
-        self._ready.set()
-        await self._over.wait()
-        server.close()
+        await self._listen(self._connected)
 
     async def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
         with suppress(ConnectionError, asyncio.IncompleteReadError):

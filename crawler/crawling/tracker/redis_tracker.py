@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from crawling.tracker import keys as names
+from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER, Mailbox
 from crawling.tracker.redis_records import (
     Granted,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         Offer,
         Outcome,
         Source,
+        State,
         Submission,
         TrackerConfig,
     )
@@ -65,7 +67,7 @@ class Known(NamedTuple):
     options: CrawlOptions
 
 
-class RedisTracker(RedisViews):
+class RedisTracker(RedisViews, FlaggedTracker):
     """The authority over all requests, shared by all processes of the fleet."""
 
     def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
@@ -190,18 +192,6 @@ class RedisTracker(RedisViews):
             )
         )
 
-    async def stop(self, crawl: CrawlId) -> int:
-        return await self._flag(crawl, "stopped")
-
-    async def expire(self, crawl: CrawlId) -> int:
-        return await self._flag(crawl, "expired")
-
-    async def pause(self, crawl: CrawlId) -> bool:
-        return bool(await self._flag(crawl, "paused"))
-
-    async def resume(self, crawl: CrawlId) -> bool:
-        return bool(await self._flag(crawl, "running"))
-
     async def prioritize(self, crawl: CrawlId, boost: int) -> bool:
         return bool(await self._scripts.run("prioritize", names.crawl_name(crawl), boost))
 
@@ -250,7 +240,7 @@ class RedisTracker(RedisViews):
             back += new
         return int(back)
 
-    async def _flag(self, crawl: CrawlId, state: str) -> int:
+    async def _flag(self, crawl: CrawlId, state: State) -> int:
         count, _ = await self._scripts.run("flag", names.crawl_name(crawl), state, 0, 0)
         return int(count)
 

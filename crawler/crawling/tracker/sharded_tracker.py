@@ -15,6 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import RequestError, Unavailable
+from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER
 from crawling.tracker.redis_connect import tag_of
 from crawling.tracker.redis_tracker import SUBMIT_HOLD
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from crawling.tracker.mailbox import Mailbox
     from crawling.tracker.shard import Book, Entered
-    from crawling.tracker.tracker import Entry, Outcome, Source, TrackerConfig
+    from crawling.tracker.tracker import Entry, Outcome, Source, State, TrackerConfig
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ AWAY = 2.0
 MOST_AT_ONCE = 32
 
 
-class ShardedTracker(ShardedEndings):
+class ShardedTracker(ShardedEndings, FlaggedTracker):
     """Many `Shard`s as one tracker."""
 
     def __init__(self, url: str, config: TrackerConfig) -> None:
@@ -296,19 +297,7 @@ class ShardedTracker(ShardedEndings):
         for task in done:
             task.result()
 
-    async def stop(self, crawl: CrawlId) -> int:
-        return await self._flag(crawl, "stopped")
-
-    async def expire(self, crawl: CrawlId) -> int:
-        return await self._flag(crawl, "expired")
-
-    async def pause(self, crawl: CrawlId) -> bool:
-        return bool(await self._flag(crawl, "paused"))
-
-    async def resume(self, crawl: CrawlId) -> bool:
-        return bool(await self._flag(crawl, "running"))
-
-    async def _flag(self, crawl: CrawlId, state: str) -> int:
+    async def _flag(self, crawl: CrawlId, state: State) -> int:
         """Let the home decide, then tell the others, who may never have heard of the crawl."""
         books = await self._books(crawl)
         home = self._home(crawl)
