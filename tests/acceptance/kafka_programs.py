@@ -60,7 +60,11 @@ class KafkaPrograms:
     def run(self, *arguments: str, given: bytes = b"", **env: str) -> tuple[int, str]:
         """Run a program to its end; return its exit code and what it printed."""
         process = self.script(*arguments, env=env)
-        output, _ = process.communicate(given, timeout=PATIENCE)
+        try:
+            output, _ = process.communicate(given, timeout=PATIENCE)
+        finally:
+            process.kill()
+            process.communicate()
         return process.returncode, output.decode("utf-8")
 
     @contextmanager

@@ -97,10 +97,10 @@ def test_a_message_of_50_mb_is_refused_and_the_next_is_served(
 
     with cluster.monitor():
         cluster.until_reached(redis, 1)
+        code, refused = cluster.run(
+            "kafkadump.py", "dump", "-t", f"{cluster.prefix}.rejected", "-b", "-n", "4"
+        )
 
-    code, refused = cluster.run(
-        "kafkadump.py", "dump", "-t", f"{cluster.prefix}.rejected", "-b", "-n", "4"
-    )
     assert code == 0
     kept = sorted(map(json.loads, refused.splitlines()), key=str)
     assert {"first": True} in kept
