@@ -1,4 +1,4 @@
-"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills] [outage]`: measure, and print the figures.
+"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills] [outage] [books]`: measure, and print the figures.
 
 With `--save` they also go to docs/reference/benchmarks.md, which is made from
 benchmarks.json beside it, where the latest run of each is kept.
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import crawl, frontier, ingest, kafka, kills, outage, workers
+from bench import books, crawl, frontier, ingest, kafka, kills, outage, workers
 from bench.peers import ROOT, SCRAPY_REDIS
 from bench.processes import machine
 
@@ -30,6 +30,7 @@ TABLES = {
     "memory": workers.memory_tables,
     "kills": kills.tables,
     "outage": outage.tables,
+    "books": books.tables,
 }
 INTRODUCTION = """\
 # Benchmarks
@@ -55,6 +56,7 @@ def main() -> None:
         "memory": lambda: workers.measure_memory(options.pages),
         "kills": lambda: kills.measure(options.rounds),
         "outage": lambda: outage.measure(options.away),
+        "books": books.measure,
     }
     results = {}
     for name in options.names or measures:

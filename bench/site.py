@@ -35,8 +35,10 @@ COUNT = "/count"
 
 
 class BenchSite:
-    def __init__(self, port: int, pages: int = PAGES) -> None:
-        self.pages = pages
+    def __init__(
+        self, port: int, pages: int = PAGES, links: int = LINKS, size: int = SIZE
+    ) -> None:
+        self.pages, self.links = pages, links
         self.hosts = [f"127.3.0.{number + 1}" for number in range(HOSTS)]
         self.served = 0
         self._anchors = [
@@ -44,7 +46,7 @@ class BenchSite:
             for host in self.hosts
         ]
         words = b"<p>lorem ipsum dolor sit amet, consectetur adipiscing elit</p>\n"
-        self._text = words * ((SIZE - LINKS * len(self._anchor(PAGES))) // len(words))
+        self._text = words * ((size - links * len(self._anchor(PAGES))) // len(words))
 
     def reply(self, visit: Visit) -> Reply:
         if visit.path == COUNT:
@@ -57,7 +59,7 @@ class BenchSite:
     def _page(self, page: int) -> bytes:
         """Return a page whose links lead everywhere, the same at every visit."""
         first, step = page * 7919, page * 104_729 + 1
-        anchors = [self._anchor((first + step * i) % self.pages) for i in range(LINKS)]
+        anchors = [self._anchor((first + step * i) % self.pages) for i in range(self.links)]
         head = b"<!doctype html><html><head><title>A page</title></head><body><ul>\n"
         links = "".join(anchors).encode()
         return b"".join([head, links, b"</ul>\n", self._text, b"</body></html>\n"])
@@ -98,18 +100,19 @@ class RunningSite:
 
 
 @contextmanager
-def bench_site(core: int, pages: int = PAGES) -> Iterator[RunningSite]:
+def bench_site(core: int, pages: int = PAGES, *options: str) -> Iterator[RunningSite]:
     """Run the site; *pages* must be a prime, so that all can be reached."""
-    command = [sys.executable, "-m", "bench.site", "--pages", str(pages)]
+    command = [sys.executable, "-m", "bench.site", f"--pages={pages}", *options]
     with running(command, core=core, cwd=ROOT, stdout=PIPE) as process:
         assert process.stdout is not None
         yield RunningSite(process.pid, json.loads(process.stdout.readline())["port"])
 
 
-async def main(port: int, pages: int) -> None:
-    sockets = bind([f"127.3.0.{number + 1}" for number in range(HOSTS)], port)
+async def main(options: argparse.Namespace) -> None:
+    sockets = bind([f"127.3.0.{number + 1}" for number in range(HOSTS)], options.port)
     port = sockets[0].getsockname()[1]
-    serving = asyncio.create_task(serve(BenchSite(port, pages), sockets, None))
+    site = BenchSite(port, options.pages, options.links, options.size)
+    serving = asyncio.create_task(serve(site, sockets, None))
     print(json.dumps({"port": port}), flush=True)
     await serving
 
@@ -118,5 +121,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--pages", type=int, default=PAGES)
-    options = parser.parse_args()
-    asyncio.run(main(options.port, options.pages))
+    parser.add_argument("--links", type=int, default=LINKS, help="of a page")
+    parser.add_argument("--size", type=int, default=SIZE, help="of a page, in bytes")
+    asyncio.run(main(parser.parse_args()))
