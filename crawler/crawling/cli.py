@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from crawling import (
     alive_command,
+    audit_command,
     crawl_command,
     doctor_command,
     domain_commands,
@@ -87,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     crawl_command.add_parser(commands, _common(None))
     doctor_command.add_parser(commands, _common(""))
     alive_command.add_parser(commands, _common(""))
+    audit_command.add_parser(commands, _common(""))
     migrate_command.add_parser(commands, _common(""))
     for module in (tracker_commands, domain_commands):
         module.add_parsers(commands, _common(""))

@@ -41,7 +41,7 @@ def add_parsers(
         ("trace", "where a URL is and why", _trace),
     ):
         command = commands.add_parser(
-            name, help=text, description=text, parents=[common, _crawl_name()]
+            name, help=text, description=text, parents=[common, crawl_name()]
         )
         command.set_defaults(command=on_tracker(action))
         if name == "trace":
@@ -64,7 +64,7 @@ def add_parsers(
     command.set_defaults(command=on_tracker(_workers))
 
 
-def _crawl_name() -> argparse.ArgumentParser:
+def crawl_name() -> argparse.ArgumentParser:
     name = argparse.ArgumentParser(add_help=False)
     name.add_argument("--crawlid", metavar="ID", help="needed when there are several crawls")
     name.add_argument("--spider", metavar="NAME", help="the crawl's kind of spider")
@@ -143,25 +143,25 @@ def _books(status: CrawlStatus) -> dict[str, Any]:
 
 
 async def _stop(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     dropped = await tracker.stop(crawl)
     _say(args, crawl, "stop", f"stopped, {dropped} requests dropped", dropped=dropped)
 
 
 async def _pause(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     paused = await tracker.pause(crawl)
     _say(args, crawl, "pause", "paused" if paused else "was not running", changed=paused)
 
 
 async def _resume(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     resumed = await tracker.resume(crawl)
     _say(args, crawl, "resume", "goes on" if resumed else "was not paused", changed=resumed)
 
 
 async def _prioritize(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     raised = await tracker.prioritize(crawl, args.boost)
     text = f"counts {args.boost:+d}" if raised else "has ended"
     _say(args, crawl, "prioritize", text, priority=args.boost, changed=raised)
@@ -191,7 +191,7 @@ async def _retry(args: argparse.Namespace, tracker: Tracker) -> None:
     if args.from_kafka:
         await _replay(args, tracker)
         return
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     queued = await tracker.retry(crawl, args.reason, args.domain)
     _say(args, crawl, "retry", f"{queued} requests queued again", queued=queued)
 
@@ -215,7 +215,7 @@ async def _replay(args: argparse.Namespace, tracker: Tracker) -> None:
 
 
 async def _trace(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await _find(args, tracker)
+    crawl = await find_crawl(args, tracker)
     try:
         seen_as = fingerprint(args.url)
     except ValueError as error:
@@ -227,7 +227,7 @@ async def _trace(args: argparse.Namespace, tracker: Tracker) -> None:
         show(trace_text(args.url, trace))
 
 
-async def _find(args: argparse.Namespace, tracker: Tracker) -> CrawlId:
+async def find_crawl(args: argparse.Namespace, tracker: Tracker) -> CrawlId:
     """Return the one crawl that the command line names."""
     crawls = [crawl for crawl in await tracker.crawls() if _is_named(args, crawl)]
     if not crawls:

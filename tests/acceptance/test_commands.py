@@ -1,8 +1,10 @@
-"""`fleet status`, `trace`, `retry`, `stop`, `pause` and `resume`, on SQLite and on Redis."""
+"""`fleet status`, `trace`, `retry`, `audit`, `stop` …, on SQLite and on Redis."""
 
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,6 +111,29 @@ def test_a_running_crawl_is_paused_resumed_and_stopped_from_outside(
     # A lease whose request was not sent yet is dropped too, when it comes back.
     assert 0 <= status.reasons["stopped"] - stopped["dropped"] <= 8
     assert status.balanced
+
+
+def test_an_audit_says_what_is_wrong_and_mends_it(
+    pages: SmallSite, tracker: str, tmp_path: Path, redis: Redis
+) -> None:
+    fleet(*crawl(pages, tracker, "--quiet"), cwd=tmp_path)
+    where = ("--tracker", tracker)
+    assert fleet("audit", *where, cwd=tmp_path).stdout == "nothing is wrong\n"
+    if tracker.startswith("sqlite"):
+        with closing(sqlite3.connect(tmp_path / "crawl.db")) as db, db:
+            db.execute("UPDATE crawls SET accepted = 9")
+    else:
+        redis.hset("fleet:crawl:1", "accepted", 9)
+
+    shown = fleet("audit", *where, cwd=tmp_path, code=1)
+    mended = fleet("audit", "--crawlid", "c1", "--repair", *where, cwd=tmp_path)
+    after = fleet_json("audit", *where, cwd=tmp_path)
+
+    wrong = "crawl c1: 9 accepted, but the columns sum up to 3: accepted would become 3\n"
+    assert shown.stdout == wrong
+    assert shown.stderr == "fleet: findings of the audit: 1; --repair mends it\n"
+    assert mended.stdout == wrong + "mended 1 of 1\n"
+    assert after == {"findings": [], "left": []}
 
 
 def test_with_several_crawls_a_command_asks_which(

@@ -22,13 +22,17 @@ if TYPE_CHECKING:
 def table(rounds: Sequence[Round]) -> str:
     """Return Markdown: a row for each kind of fault."""
     by_name: dict[str, list[Injection]] = defaultdict(list)
+    lost_with: dict[str, int] = defaultdict(int)
     for each in rounds:
         for injection in each.injections:
             by_name[injection.name].append(injection)
+        for name in {injection.name for injection in each.injections}:
+            lost_with[name] += each.lost
     rows = [
         [
             name,
             str(len(some)),
+            str(lost_with[name]),
             str(sum(injection.in_flight for injection in some)),
             str(sum(injection.repeats for injection in some)),
         ]
@@ -41,7 +45,13 @@ def table(rounds: Sequence[Round]) -> str:
         f"{faults} faults in {len(rounds)} rounds: of {pages:,} pages {lost} were lost; "
         f"in {wrong} rounds something else was wrong"
     )
-    head = ["fault", "injected", "requests in flight", "pages that came once more"]
+    head = [
+        "fault",
+        "injected",
+        "pages lost in its rounds",
+        "requests in flight",
+        "pages that came once more",
+    ]
     return Table(title, head, rows).markdown()
 
 

@@ -105,6 +105,7 @@ def run_round(
         infos += [info(appid, f"{name}-{count}") for count in range(INFOS)]
         arena.fleet.feed(*infos[-INFOS:])
         result.attribute(ears.repeats(1.0))
+        check_audit(arena, result, name)
     try:
         until(lambda: is_over(arena, appid), "all crawls are finished", PATIENCE)
     except AssertionError as error:
@@ -115,6 +116,7 @@ def run_round(
     check_books(arena, ears, result, appid)
     check_answers(arena, ears, result, appid, [each["uuid"] for each in infos])
     check_throttle(arena, result, since)
+    check_audit(arena, result, "the end")
     check_keys(arena, result)
     return result
 
@@ -213,6 +215,12 @@ def check_answers(
             events[message["crawlid"]].add(str(event))
     for crawlid, some in events.items():
         result.expect(len(some) == 1, f"{crawlid} finished more than once: {some}")
+
+
+def check_audit(arena: Arena, result: Round, after: str) -> None:
+    """Check that an audit finds nothing, whatever goes on at this moment."""
+    found = arena.ask(lambda tracker: tracker.audit())
+    result.expect(not found, f"after {after} an audit found {found[:10]}")
 
 
 def check_keys(arena: Arena, result: Round) -> None:

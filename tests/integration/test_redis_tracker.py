@@ -201,9 +201,12 @@ async def fill_the_lane(redis: Redis, length: int) -> None:
     [lane] = redis_lists(redis)
     redis.eval(
         "local m = redis.call('LINDEX', KEYS[1], 0) "
-        "for _ = 2, ARGV[1] do redis.call('RPUSH', KEYS[1], m) end",
-        1,
+        "for _ = 2, ARGV[1] do redis.call('RPUSH', KEYS[1], m) end "
+        "for _, column in ipairs({'accepted', 'queued'}) do "
+        "redis.call('HINCRBY', KEYS[2], column, ARGV[1] - 1) end",
+        2,
         lane,
+        "fleet:crawl:1",
         length,
     )
     assert redis.llen(lane) == length

@@ -257,6 +257,10 @@ class Machine(RuleBasedStateMachine):
         assert sum(each.leased for each in workers) == len(self.held)
 
     @invariant()
+    def an_audit_finds_nothing(self) -> None:
+        assert self.run(self.tracker.audit()) == []
+
+    @invariant()
     def each_end_is_one_event(self) -> None:
         events = self.run(finished(self.tracker))
 

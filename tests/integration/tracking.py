@@ -1,6 +1,6 @@
 """The steps that the tests of the trackers are made of.
 
-Each step checks the ledger of every crawl when it is done.
+Each step checks the ledger of every crawl when it is done, and that an audit finds nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ async def balanced(tracker: Tracker) -> None:
         assert min(*columns, status.failed, status.dropped, status.duplicates) >= 0, status
         assert sum(status.statuses.values()) == status.done, status
         assert sum(status.reasons.values()) == status.failed + status.dropped, status
+    assert await tracker.audit() == []
 
 
 async def submit(tracker: Tracker, *seeds: Offer, crawl: CrawlId = CRAWL, **how: Any) -> int:

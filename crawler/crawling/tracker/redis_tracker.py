@@ -11,6 +11,7 @@ from uuid import uuid4
 from crawling.tracker import keys as names
 from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER, Mailbox
+from crawling.tracker.redis_audit import RedisAudit
 from crawling.tracker.redis_records import (
     Granted,
     RedisClock,
@@ -24,7 +25,6 @@ from crawling.tracker.redis_records import (
     unpack_options,
     unpack_request,
 )
-from crawling.tracker.redis_views import RedisViews
 from crawling.tracker.redis_wake import WakeUp
 from crawling.tracker.redis_watch import DeathWatch
 from crawling.tracker.throttle import LEAD, scaled
@@ -67,7 +67,7 @@ class Known(NamedTuple):
     options: CrawlOptions
 
 
-class RedisTracker(RedisViews, FlaggedTracker):
+class RedisTracker(RedisAudit, FlaggedTracker):
     """The authority over all requests, shared by all processes of the fleet."""
 
     def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:

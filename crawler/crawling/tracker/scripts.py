@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Operation -> the files that are run as one script, in this order.
 PARTS = {
+    "audit": ("prelude", "queues", "endings", "auditing", "audit"),
+    "audit_keys": ("prelude", "queues", "endings", "auditing", "audit_keys"),
+    "audit_lanes": ("prelude", "queues", "endings", "auditing", "audit_lanes"),
     "book": ("prelude", "book"),
     "block": ("prelude", "queues", "endings", "domain", "block"),
     "close": ("prelude", "queues", "endings", "close"),

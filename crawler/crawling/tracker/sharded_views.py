@@ -14,6 +14,7 @@ from crawling.tracker.tracker import Event, Trace, Tracker, WorkerStatus
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
+    from crawling.tracker.findings import Finding
     from crawling.tracker.shard import Book, Shard
     from crawling.tracker.tracker import (
         CrawlId,
@@ -98,6 +99,12 @@ class ShardedViews(Tracker):
                 return traces[0] if traces else unseen
             fingerprint = moved[0]
         return unseen
+
+    async def audit(
+        self, crawl: CrawlId | None = None, *, repair: bool = False
+    ) -> list[Finding]:
+        found = await of_all(shard.audit(crawl, repair=repair) for shard in self.shards)
+        return [finding for part in found for finding in part]
 
     async def events(self, after: str = "", limit: int = 100) -> list[Event]:
         """Return events by Redis's time; an id is that of the stream, a dot, and the shard."""

@@ -6,11 +6,18 @@ import asyncio
 import json
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 from crawling.exceptions import ConfigError, Unavailable
-from crawling.tracker import sqlite_submit, sqlite_sweep, sqlite_views, sqlite_workers
+from crawling.tracker import (
+    sqlite_audit,
+    sqlite_submit,
+    sqlite_sweep,
+    sqlite_views,
+    sqlite_workers,
+)
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
 from crawling.tracker.sqlite_queues import boost_lanes, open_domain
@@ -22,6 +29,7 @@ from crawling.tracker.tracker import Tracker
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from crawling.tracker.findings import Finding
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlOptions,
@@ -244,6 +252,18 @@ class SqliteTracker(Tracker):
 
     async def defer(self, domain: str, delay: float) -> None:
         await self._change(lambda step: defer(step, domain, delay))
+
+    async def audit(
+        self, crawl: CrawlId | None = None, *, repair: bool = False
+    ) -> list[Finding]:
+        def audit_crawl(step: Step, name: CrawlId) -> list[Finding]:
+            books = step.find(name)
+            return sqlite_audit.audit_crawl(step, books, repair=repair) if books else []
+
+        found = await self._change(lambda step: sqlite_audit.audit_rest(step, repair=repair))
+        for name in await self.crawls() if crawl is None else [crawl]:
+            found += await self._change(partial(audit_crawl, name=name))
+        return found
 
     async def events(self, after: str = "", limit: int = 100) -> list[Event]:
         return await self._run(lambda step: sqlite_views.events(step, after, limit))

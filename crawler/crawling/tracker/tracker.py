@@ -20,6 +20,8 @@ from crawling.exceptions import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from crawling.tracker.findings import Finding
+
 #: Why a request failed for good.  `http_<status>` stands for one reason per status.
 FAILED_REASONS = frozenset(
     "timeout dns refused reset tls truncated too_large bad_response "
@@ -28,7 +30,7 @@ FAILED_REASONS = frozenset(
 #: Why a request is never fetched.  A spider's or plugin's own begins with `x_`.
 DROPPED_REASONS = frozenset(
     "duplicate offsite depth page_limit expired stopped robots scheme private_address "
-    "deny extension redirect_limit url_too_long queue_full".split()
+    "deny extension redirect_limit url_too_long queue_full lost".split()
 )
 #: Dropped for one of these, a URL is queued again when it is met again.
 PASSING_REASONS = frozenset({"page_limit", "queue_full", "stopped", "expired"})
@@ -512,6 +514,17 @@ class Tracker(ABC):
     @abstractmethod
     async def defer(self, domain: str, delay: float) -> None:
         """Lease nothing of *domain* for *delay* seconds."""
+
+    @abstractmethod
+    async def audit(
+        self, crawl: CrawlId | None = None, *, repair: bool = False
+    ) -> list[Finding]:
+        """Hold the books of a crawl, or of all, against what there is, in bounded steps.
+
+        Each step looks at one moment: what it finds is no matter of timing, whatever goes
+        on meanwhile.  With *repair* it is mended at once, and what is gone is booked as
+        dropped, for the reason `lost`.
+        """
 
     @abstractmethod
     async def events(self, after: str = "", limit: int = 100) -> list[Event]:
