@@ -122,7 +122,8 @@ class DistributedScheduler:
         self._hooks = EngineHooks(
             self._engine, self._in_flight, grace=config.grace, stop_leasing=self._stop_leasing
         )
-        self._down: set[int] = set()
+        #: Why, by the saver that is down.
+        self._down: dict[str, str] = {}
         self._closing = False
         self._alarm: asyncio.TimerHandle | None = None
         self._audits: asyncio.Task[None] | None = None
@@ -277,8 +278,13 @@ class DistributedScheduler:
     def _stay_open(self) -> None:
         raise DontCloseSpider
 
+    def trouble(self) -> str:
+        """Return which outputs are down, and why."""
+        return "; ".join(f"output {saver} is down: {why}" for saver, why in self._down.items())
+
     def _output_down(self, saver: object, reason: object) -> None:
-        self._down.add(id(saver))
+        self._down[str(saver)] = str(reason)
+        self._pump.tell()
         logger.warning(
             "Output down, leasing stops", extra={"action": "hold", "reason": str(reason)}
         )
@@ -287,7 +293,8 @@ class DistributedScheduler:
             self._release(held, "output down")
 
     def _output_up(self, saver: object) -> None:
-        self._down.discard(id(saver))
+        self._down.pop(str(saver), None)
+        self._pump.tell()
         if not self._down:
             logger.info("Output up, leasing goes on", extra={"action": "resume"})
             self._pump.wake()

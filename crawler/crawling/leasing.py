@@ -78,6 +78,9 @@ class Holder(Protocol):
     def holds(self, crawl: CrawlId | None) -> bool:
         """Whether a lease of *crawl* (None: of any) is held."""
 
+    def trouble(self) -> str:
+        """Return why nothing is leased, for who looks at the workers; "" if nothing is wrong."""
+
     def lose(self) -> None:
         """Let go of what has not begun: all leases went to other workers."""
 
@@ -150,6 +153,13 @@ class LeasePump:
     def wake(self) -> None:
         if not self._woken.done():
             self._woken.set_result(None)
+
+    def tell(self) -> None:
+        """Let the tracker know of the trouble, or that it is over, now."""
+        self._spawn(self._until_told())
+
+    async def _until_told(self) -> None:
+        await self._patiently(self._renew)
 
     def stop(self) -> None:
         """Lease no more; what is being leased at this moment is still taken."""
@@ -319,7 +329,7 @@ class LeasePump:
             logger.warning("Lease was lost", extra=extra)
 
     async def _renew(self) -> None:
-        renewed = await self.tracker.renew(self._post.worker)
+        renewed = await self.tracker.renew(self._post.worker, self._holder.trouble())
         if not renewed and self._holder.holds(None):
             self._stats.inc_value("fleet/declared_dead")
             logger.warning("Worker was declared dead", extra={"action": "renew"})

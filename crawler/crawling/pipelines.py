@@ -17,6 +17,7 @@ from crawling.outcomes import Released
 from crawling.savers.kafka_saver import KafkaSaver
 from crawling.savers.targets import open_savers
 from crawling.service.config import read
+from crawling.tracker.redis_connect import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,7 +125,7 @@ class _Output:
     ) -> None:
         self._saver = saver
         self._crawler = crawler
-        self._target = target
+        self._target = shown(target)
         self._stopping = stopping
         self._down = False
         self._opening: asyncio.Task[None] | None = None

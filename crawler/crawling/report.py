@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from crawling.exceptions import Unavailable
 from crawling.service.text import printable
+from crawling.tracker.redis_connect import shown
 from crawling.tracker.tracker import is_failure
 
 if TYPE_CHECKING:
@@ -52,15 +53,15 @@ def summary_text(summary: Summary, savers: Sequence[str]) -> str:
         *ledger_lines(status),
     ]
     if savers:
-        lines.append(f"  saved to   {', '.join(map(printable, savers))}")
-    shown = summary.failures[:SHOWN_FAILURES]
+        lines.append(f"  saved to   {', '.join(printable(shown(target)) for target in savers)}")
+    named = summary.failures[:SHOWN_FAILURES]
     lines += [
         f"  failed     {printable(failure.url)}: {failure.reason}"
         + (f" ({printable(failure.detail)})" if failure.detail else "")
-        for failure in shown
+        for failure in named
     ]
-    if status.failed > len(shown):
-        lines.append(f"  … and {status.failed - len(shown)} more failed")
+    if status.failed > len(named):
+        lines.append(f"  … and {status.failed - len(named)} more failed")
     return "\n".join(lines)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError
+from crawling.idle_report import NAMED, idle_workers, waiting_of, worker_json, worker_text
 from crawling.report import show, status_text, trace_text
 from crawling.service.config import load_settings, tracker_config
 from crawling.service.text import printable
@@ -20,7 +20,7 @@ from crawling.tracker.urls import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from crawling.tracker.tracker import CrawlId, CrawlStatus, Tracker, WorkerStatus
+    from crawling.tracker.tracker import CrawlId, CrawlStatus, Tracker
 
 
 def add_parsers(
@@ -125,10 +125,32 @@ async def _status(args: argparse.Namespace, tracker: Tracker) -> None:
     if args.crawlid and not crawls:
         raise _unknown(args)
     states = [status for crawl in crawls if (status := await tracker.crawl(crawl))]
-    if args.json:
+    if len(states) == 1:
+        await _show_one(args, tracker, states[0])
+    elif args.json:
         print_json([_books(status) for status in states])
+    else:
+        show("\n".join(map(status_text, states)) if states else "no crawls")
+
+
+async def _show_one(args: argparse.Namespace, tracker: Tracker, status: CrawlStatus) -> None:
+    """Print the books of a crawl, and why what is queued waits."""
+    waiting = await waiting_of(tracker, status)
+    workers = await idle_workers(tracker) if status.outstanding else []
+    if args.json:
+        looks = {
+            "domains": [each.json() for each in waiting],
+            "workers": [worker_json(*pair) for pair in workers],
+        }
+        print_json([{**_books(status), **looks}])
         return
-    show("\n".join(map(status_text, states)) if states else "no crawls")
+    lines = [status_text(status), *(f"  {each.text()}" for each in waiting[:NAMED])]
+    if len(waiting) > NAMED:
+        lines.append(f"  … and {len(waiting) - NAMED} more domains")
+    lines += [f"  worker {worker_text(*pair)}" for pair in workers]
+    if status.outstanding and not workers:
+        lines.append("  no workers")
+    show("\n".join(lines))
 
 
 def _books(status: CrawlStatus) -> dict[str, Any]:
@@ -168,23 +190,11 @@ async def _prioritize(args: argparse.Namespace, tracker: Tracker) -> None:
 
 
 async def _workers(args: argparse.Namespace, tracker: Tracker) -> None:
-    workers = await tracker.workers()
+    workers = await idle_workers(tracker)
     if args.json:
-        print_json([_worker(worker) for worker in workers])
+        print_json([worker_json(*pair) for pair in workers])
     else:
-        show("\n".join(map(_worker_text, workers)) if workers else "no workers")
-
-
-def _worker(worker: WorkerStatus) -> dict[str, Any]:
-    names = ("host", "pid", "spiderid")
-    return {**vars(worker), **{name: getattr(worker, name) for name in names}}
-
-
-def _worker_text(worker: WorkerStatus) -> str:
-    left = worker.deadline - time.time()
-    life = f"alive for {left:.0f} s more" if left > 0 else f"not heard of for {-left:.0f} s"
-    place = f"{worker.host} {worker.pid}  {worker.spiderid}" if worker.host else worker.worker
-    return printable(f"{place}  holds {worker.leased}  {life}")
+        show("\n".join(worker_text(*pair) for pair in workers) if workers else "no workers")
 
 
 async def _retry(args: argparse.Namespace, tracker: Tracker) -> None:

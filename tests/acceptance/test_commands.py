@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.acceptance.crawls import fleet, fleet_json, running_fleet, status_of, until
+from tests.chaos.arena import durable_redis
 from tests.servers.small_site import Answer, SmallSite, small_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from redis import Redis
 
@@ -174,3 +175,35 @@ def test_a_reason_that_is_none_is_refused_with_those_there_are(tmp_path: Path) -
 
     assert "argument --reason: must be bad_response, dns, " in refused.stderr
     assert refused.stderr.endswith("or http_500, not 'time_out'\n")
+
+
+def test_status_says_why_a_worker_is_idle(tracker: str, tmp_path: Path) -> None:
+    links = "".join(f'<a href="/p{n}">x</a>' for n in range(300))
+    with small_site() as site, durable_redis(tmp_path / "pages") as pages:
+        site.answers = {"/": Answer(body=links.encode())}
+        target = f"redis://:secret@127.0.0.1:{pages.port}/0"
+        with pages.client() as client:
+            client.config_set("requirepass", "secret")
+        options = ("--hits", "20", "--window", "1", "--save", target)
+        with running_fleet(*crawl(site, tracker), *options, cwd=tmp_path):
+            until(lambda: len(site.asked) > 10, "the crawl runs")
+            pages.kill()
+            until(
+                lambda: status_of(tracker, "c1").leased == 0 or workers(tracker)[0]["trouble"],
+                "the output is found down",
+            )
+            [worker] = workers(tracker)
+            text = fleet("status", "--tracker", tracker, cwd=tmp_path).stdout
+
+    place = f"output redis://127.0.0.1:{pages.port}/0 is down: "
+    assert worker["why"] == "trouble"
+    assert worker["trouble"].startswith(place)
+    assert place in text
+    assert "127.0.0.1  " in text
+    assert "secret" not in text
+
+
+def workers(tracker: str) -> list[dict[str, Any]]:
+    answer = fleet("workers", "--json", "--tracker", tracker, cwd=Path.cwd())
+    found: list[dict[str, Any]] = json.loads(answer.stdout)
+    return found

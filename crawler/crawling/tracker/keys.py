@@ -43,6 +43,7 @@ PATTERNS = (
     "fleet:delayed:{spider}",
     "fleet:views",
     "fleet:workers",
+    "fleet:troubles",
     "fleet:leases:{worker}",
     "fleet:dead",
     "fleet:dead:{grave}",
@@ -92,6 +93,10 @@ class Keys:
     @property
     def workers(self) -> str:
         return f"{self.tag}fleet:workers"
+
+    @property
+    def troubles(self) -> str:
+        return f"{self.tag}fleet:troubles"
 
     @property
     def outbox(self) -> str:

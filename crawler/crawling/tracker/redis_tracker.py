@@ -171,8 +171,8 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 accepted += map(bool, results)
         return accepted, is_quiet
 
-    async def renew(self, worker: str) -> bool:
-        return bool(await self._scripts.run("renew", worker, self._timeout_ms))
+    async def renew(self, worker: str, trouble: str = "") -> bool:
+        return bool(await self._scripts.run("renew", worker, self._timeout_ms, trouble))
 
     async def leave(self, worker: str) -> int:
         held = int(await self._scripts.run("leave", worker))

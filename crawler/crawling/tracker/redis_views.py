@@ -131,16 +131,23 @@ class RedisViews(Tracker):
                 leased=leased,
                 opens=int(opens) / 1000 if opens else None,
                 blocked=bool(blocked),
+                paused=paused,
+                deferred=bool(deferred),
+                capped=bool(capped),
             )
-            for domain, queued, leased, opens, blocked in rows
+            for domain, queued, leased, opens, blocked, paused, deferred, capped in rows
         ]
 
     async def workers(self) -> list[WorkerStatus]:
         with redis_errors():
             deadlines = await read_deadlines(self._redis, self.keys)
+        troubles = await self._ask("HGETALL", self.keys.troubles)
         return [
             WorkerStatus(
-                worker, deadline / 1000, await self._ask("HLEN", self.keys.leases(worker))
+                worker,
+                deadline / 1000,
+                await self._ask("HLEN", self.keys.leases(worker)),
+                text(troubles.get(worker.encode(), b"")),
             )
             for worker, deadline in deadlines
         ]

@@ -178,13 +178,15 @@ CREATE TABLE domains (
     doublings INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
--- `host` and `process` tell whether the worker's process still exists.
+-- `host` and `process` tell whether the worker's process still exists, `trouble` why it
+-- leases nothing.
 CREATE TABLE workers (
     worker TEXT PRIMARY KEY,
     deadline REAL NOT NULL,
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
-    process TEXT NOT NULL
+    process TEXT NOT NULL,
+    trouble TEXT NOT NULL
 ) WITHOUT ROWID;
 
 CREATE TABLE sources (

@@ -259,10 +259,10 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
             attempts=lease.attempts if entry == "redirect" else 0,
         )
 
-    async def renew(self, worker: str) -> bool:
+    async def renew(self, worker: str, trouble: str = "") -> bool:
         """Renew in every shard; dead in one of them, the worker is dead in all."""
         shards = list(self._leased_in.get(worker, ()))
-        renewed = await of_all(shard.renew(worker) for shard in shards)
+        renewed = await of_all(shard.renew(worker, trouble) for shard in shards)
         if shards and not all(renewed):
             await self.leave(worker)
         return bool(shards) and all(renewed)

@@ -82,6 +82,7 @@ class ShardedViews(Tracker):
                     worker.worker,
                     max(known.deadline, worker.deadline),
                     known.leased + worker.leased,
+                    known.trouble or worker.trouble,
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
 

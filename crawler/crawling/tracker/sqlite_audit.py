@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from crawling.tracker.sqlite_books import Books, Step
 
 _COLUMNS = """
-SELECT count(*) FILTER (WHERE worker IS NULL AND due IS NULL AND run = ?2),
-       count(*) FILTER (WHERE worker IS NULL AND due IS NOT NULL AND run = ?2),
-       count(*) FILTER (WHERE worker IS NOT NULL)
+SELECT coalesce(sum(worker IS NULL AND due IS NULL AND run = ?2), 0),
+       coalesce(sum(worker IS NULL AND due IS NOT NULL AND run = ?2), 0),
+       coalesce(sum(worker IS NOT NULL), 0)
 FROM requests WHERE crawl = ?1
 """
 _WAITING = """

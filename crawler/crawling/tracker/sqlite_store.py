@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Raised whenever `schema.sql` changes: an older file is refused, never misread.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 #: Marks a file as ours ("flee"), so that no other program's database is taken for one.
 APPLICATION_ID = 0x666C6565
 #: Seconds to wait for another process's transaction; ours take milliseconds.

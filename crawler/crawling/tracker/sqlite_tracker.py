@@ -125,8 +125,8 @@ class SqliteTracker(Tracker):
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
         return await self._change(lambda step: settle(step, worker, outcomes))
 
-    async def renew(self, worker: str) -> bool:
-        return await self._run(lambda step: sqlite_workers.renew(step, worker))
+    async def renew(self, worker: str, trouble: str = "") -> bool:
+        return await self._run(lambda step: sqlite_workers.renew(step, worker, trouble))
 
     async def leave(self, worker: str) -> int:
         return await self._change(lambda step: sqlite_workers.leave(step, worker))

@@ -21,13 +21,16 @@ from crawling.tracker.tracker import (
 if TYPE_CHECKING:
     from crawling.tracker.sqlite_books import Books, Step
 
-_DOMAINS = """
-SELECT queues.domain, leased, opens, coalesce(blocked, 0), (
+_LANES = """
     SELECT coalesce(sum(length), 0) FROM lanes JOIN crawls ON crawls.id = lanes.crawl
-    WHERE lanes.queue = queues.id AND lanes.run = crawls.run)
+    WHERE lanes.queue = queues.id AND lanes.run = crawls.run
+"""
+_DOMAINS = f"""
+SELECT queues.domain, leased, opens, coalesce(blocked, 0), coalesce(deferred, 0),
+    ({_LANES}), ({_LANES} AND state = 'paused')
 FROM queues JOIN places ON places.queue = queues.id
 LEFT JOIN domains ON domains.domain = queues.domain
-"""
+"""  # noqa: S608 - our own text
 _READY = (
     _DOMAINS + "WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT ?"
 )
@@ -81,8 +84,11 @@ def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
                 leased=leased,
                 opens=None if opens in {None, NEVER} else opens,
                 blocked=bool(blocked),
+                paused=paused,
+                deferred=opens is not None and opens == deferred,
+                capped=opens == NEVER and not blocked,
             )
-            for domain, leased, opens, blocked, queued in rows
+            for domain, leased, opens, blocked, deferred, queued, paused in rows
             if queued or leased
         ]
     return found
@@ -90,8 +96,8 @@ def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
 
 def workers(step: Step) -> list[WorkerStatus]:
     rows = step.db.execute(
-        "SELECT worker, deadline, "
-        "(SELECT count(*) FROM requests WHERE requests.worker = workers.worker) FROM workers"
+        "SELECT worker, deadline, (SELECT count(*) FROM requests "
+        "WHERE requests.worker = workers.worker), trouble FROM workers"
     )
     return [WorkerStatus(*row) for row in rows]
 

@@ -47,16 +47,17 @@ def register(step: Step, worker: str) -> None:
     deadline = step.now + step.config.lease_timeout
     pid = os.getpid()
     step.db.execute(
-        "INSERT INTO workers VALUES (?, ?, ?, ?, ?) "
+        "INSERT INTO workers VALUES (?, ?, ?, ?, ?, '') "
         "ON CONFLICT DO UPDATE SET deadline = excluded.deadline",
         (worker, deadline, _host(), pid, _process_once(pid)),
     )
 
 
-def renew(step: Step, worker: str) -> bool:
+def renew(step: Step, worker: str, trouble: str) -> bool:
     deadline = step.now + step.config.lease_timeout
     changed = step.db.execute(
-        "UPDATE workers SET deadline = ? WHERE worker = ?", (deadline, worker)
+        "UPDATE workers SET deadline = ?, trouble = ? WHERE worker = ?",
+        (deadline, trouble, worker),
     )
     return changed.rowcount == 1
 

@@ -280,7 +280,11 @@ class CrawlStatus:
 
 @dataclass(frozen=True)
 class DomainStatus:
-    """A domain with work; *opens* is when it may be asked next (None: now)."""
+    """A domain with work; *opens* is when it may be asked next (None: now).
+
+    *paused* of what is queued is of paused crawls; *deferred*: it was pushed back, by
+    Retry-After or because it was too busy; *capped*: as many are in flight as may be.
+    """
 
     spiderid: str
     domain: str
@@ -288,6 +292,9 @@ class DomainStatus:
     leased: int
     opens: float | None
     blocked: bool = False
+    paused: int = 0
+    deferred: bool = False
+    capped: bool = False
 
 
 class QueuedIn(NamedTuple):
@@ -311,11 +318,15 @@ class DomainSetting(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker; the fleet's own are named `host:pid:spider:token`, see `worker_name`."""
+    """A worker; the fleet's own are named `host:pid:spider:token`, see `worker_name`.
+
+    *trouble* is what keeps it from leasing, in its own words.
+    """
 
     worker: str
     deadline: float
     leased: int
+    trouble: str = ""
 
     @property
     def host(self) -> str:
@@ -426,8 +437,11 @@ class Tracker(ABC):
         """End leases; False where a lease was no longer this worker's: nothing was done."""
 
     @abstractmethod
-    async def renew(self, worker: str) -> bool:
-        """Let all leases of the worker run on; False when it was declared dead."""
+    async def renew(self, worker: str, trouble: str = "") -> bool:
+        """Let all leases of the worker run on; False when it was declared dead.
+
+        *trouble* is told to who looks at the workers: why this one leases nothing.
+        """
 
     @abstractmethod
     async def leave(self, worker: str) -> int:

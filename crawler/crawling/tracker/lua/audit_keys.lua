@@ -29,7 +29,7 @@ local function of_grave(key, grave)
 end
 
 local function of_crawl(key, cno)
-  if key == 'fleet:crawl:' .. cno then
+  if tag .. key == fleet .. 'crawl:' .. cno then
     local name = call('HGET', tag .. key, 'name')
     if not name or call('HGET', fleet .. 'crawls', name) ~= cno then delete(key) end
   elseif not load(tonumber(cno)) then

@@ -6,32 +6,39 @@ KEYS[1]  meta    hash  counters
 ARGV[1]  spider  its type, escaped
 ARGV[2]  view    the type, or type@address
 ARGV[3]  limit
-Returns  a list of {domain, queued, leased, opens ms or '', 1 when blocked}
+Returns  a list of {domain, queued, leased, opens ms or '', 1 when blocked, queued of paused
+         crawls, 1 when it was pushed back, 1 when it is at its cap}
 ]]
 local spider, view, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local flight = fleet .. 'flight:' .. spider
 local found, listed = {}, {}
 
 local function queued_in(q)
-  local queue, n = tag .. q .. ':queue', 0
+  local queue, n, paused = tag .. q .. ':queue', 0, 0
   for _, lane in ipairs(call('ZRANGE', queue, 0, -1)) do
     local cno, run = match(lane, '^(%d+)%.(%d+):')
     local c = load(tonumber(cno))
-    if c and c.run == tonumber(run) then n = n + call('LLEN', queue .. ':' .. lane) end
+    if c and c.run == tonumber(run) then
+      local length = call('LLEN', queue .. ':' .. lane)
+      n = n + length
+      if c.state == 'paused' then paused = paused + length end
+    end
   end
-  return n
+  return n, paused
 end
 
 local function list(domain, opens)
   if listed[domain] or #found >= limit then return end
   listed[domain] = true
   local leased = tonumber(call('HGET', flight, domain) or '0')
-  local queued, blocked = queued_in(spider .. ':' .. domain), call('SISMEMBER', fleet .. 'blocked', domain)
+  local queued, paused = queued_in(spider .. ':' .. domain)
   if queued + leased == 0 then return end
   local deferred = tonumber(call('ZSCORE', fleet .. 'deferred', domain) or '0')
   opens = math.max(opens and opens < huge and opens or 0, deferred)
+  local is_deferred = deferred > now and deferred >= opens and 1 or 0
   local time = opens > now and string.format('%.0f', opens) or ''
-  found[#found + 1] = {domain, queued, leased, time, blocked}
+  found[#found + 1] = {domain, queued, leased, time, call('SISMEMBER', fleet .. 'blocked', domain),
+    paused, is_deferred, call('SISMEMBER', fleet .. 'capped:' .. spider, domain)}
 end
 
 local ready = call('ZRANGE', fleet .. 'ready:' .. view, 0, limit - 1)

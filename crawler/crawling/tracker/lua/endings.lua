@@ -87,6 +87,7 @@ end
 -- Fence all leases of a worker in O(1): a late settle finds nothing.
 local function bury(worker, kind)
   call('ZREM', workers, worker)
+  call('HDEL', fleet .. 'troubles', worker)
   local leases = fleet .. 'leases:' .. worker
   local n = call('HLEN', leases)
   if n > 0 then

@@ -1,0 +1,88 @@
+"""Why domains and workers have nothing in flight, as text and as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawling.service.text import printable
+from crawling.tracker.idleness import Idle, of_domain, of_worker
+
+if TYPE_CHECKING:
+    from crawling.tracker.tracker import CrawlStatus, Tracker, WorkerStatus
+
+#: Domains of a spider that are looked at, and those that a text names.
+MOST_DOMAINS, NAMED = 1000, 10
+TEXTS = {
+    "ready": "may be leased now",
+    "busy": "at work",
+    "empty": "nothing to lease",
+    "elsewhere": "as many in flight as may be",
+    "throttled": "throttled until {until}",
+    "deferred": "pushed back until {until}",
+    "paused": "paused",
+    "blocked": "blocked",
+    "trouble": "{detail}",
+}
+
+
+class Waiting(NamedTuple):
+    """What a crawl has queued in a domain, and why nothing more of it is leased."""
+
+    domain: str
+    queued: int
+    idle: Idle
+
+    def text(self) -> str:
+        return printable(f"{self.domain}  {self.queued} queued: {idle_text(self.idle)}")
+
+    def json(self) -> dict[str, Any]:
+        return {"domain": self.domain, "queued": self.queued, **_json(self.idle)}
+
+
+async def waiting_of(tracker: Tracker, status: CrawlStatus) -> list[Waiting]:
+    """Return the domains of a crawl in which something waits, longest queues first."""
+    if not status.queued:
+        return []
+    known = {
+        each.domain: each for each in await tracker.domains(status.crawl.spiderid, MOST_DOMAINS)
+    }
+    found = []
+    for each in await tracker.queued(status.crawl):
+        idle = of_domain(known[each.domain]) if each.domain in known else Idle("ready")
+        if status.state == "paused":
+            idle = Idle("paused")
+        found.append(Waiting(each.domain, each.queued, idle))
+    return sorted(found, key=lambda waiting: -waiting.queued)
+
+
+async def idle_workers(tracker: Tracker) -> list[tuple[WorkerStatus, Idle]]:
+    """Return all workers, each with why it has nothing in flight."""
+    workers = await tracker.workers()
+    domains = {
+        spider: await tracker.domains(spider, MOST_DOMAINS)
+        for spider in {worker.spiderid for worker in workers}
+    }
+    return [(worker, of_worker(worker, domains[worker.spiderid])) for worker in workers]
+
+
+def worker_text(worker: WorkerStatus, idle: Idle) -> str:
+    left = worker.deadline - time.time()
+    life = f"alive for {left:.0f} s more" if left > 0 else f"not heard of for {-left:.0f} s"
+    place = f"{worker.host} {worker.pid}  {worker.spiderid}" if worker.host else worker.worker
+    return printable(f"{place}  holds {worker.leased}  {life}: {idle_text(idle)}")
+
+
+def worker_json(worker: WorkerStatus, idle: Idle) -> dict[str, Any]:
+    names = ("host", "pid", "spiderid")
+    parts = {name: getattr(worker, name) for name in names}
+    return {**vars(worker), **parts, **_json(idle)}
+
+
+def idle_text(idle: Idle) -> str:
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(idle.until or 0.0))
+    return TEXTS[idle.why].format(until=until, detail=idle.detail)
+
+
+def _json(idle: Idle) -> dict[str, Any]:
+    return {"why": idle.why, "until": idle.until}

@@ -1,0 +1,124 @@
+"""Why a worker, or a domain, has nothing in flight: each reason, on every tracker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from crawling.idle_report import idle_text, idle_workers, waiting_of
+from crawling.tracker.idleness import Idle, of_domain
+from tests.integration.tracking import CRAWL, OTHER, books, lease, offer, offers, settle, submit
+
+if TYPE_CHECKING:
+    from crawling.tracker.tracker import Tracker
+    from tests.integration.tracking import MakeTracker
+
+WORKER = "host:1:link:ab"
+
+
+async def why(tracker: Tracker) -> tuple[list[str], list[str]]:
+    """Return the reasons of the domains of the one crawl, and of all workers."""
+    waiting = await waiting_of(tracker, await books(tracker))
+    workers = await idle_workers(tracker)
+    return [each.idle.why for each in waiting], [idle.why for _, idle in workers]
+
+
+async def test_nothing_to_lease(tracker: Tracker) -> None:
+    await lease(tracker, worker=WORKER)
+    await submit(tracker, offer("a"))
+    [held] = await lease(tracker, worker="host:2:link:cd")
+
+    assert await why(tracker) == ([], ["elsewhere", "busy"])
+    [domain] = await tracker.domains("link")
+    assert of_domain(domain) == Idle("elsewhere")
+
+    await settle(tracker, held, worker="host:2:link:cd")
+    assert await why(tracker) == ([], ["empty", "empty"])
+
+
+async def test_a_throttle_tells_until_when(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(hits=1, window=100.0)
+    await submit(tracker, *offers(3))
+    [held] = await lease(tracker, worker=WORKER)
+    await settle(tracker, held, worker=WORKER)
+
+    [waiting] = await waiting_of(tracker, await books(tracker))
+    [(_, idle)] = await idle_workers(tracker)
+
+    assert (waiting.domain, waiting.queued) == ("a.example", 2)
+    assert waiting.idle == idle
+    assert idle.why == "throttled"
+    assert 90 < (idle.until or 0) - time.time() < 103
+    assert idle_text(idle).startswith("throttled until 20")
+
+
+async def test_a_domain_that_was_pushed_back_tells_until_when(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3))
+    [held] = await lease(tracker, 1, worker=WORKER)
+    await settle(tracker, held, "retry", busy=True, retry_after=50.0, worker=WORKER)
+    await lease(tracker, worker=WORKER)
+
+    [waiting] = await waiting_of(tracker, await books(tracker))
+    [(_, idle)] = await idle_workers(tracker)
+
+    assert waiting.idle == idle
+    assert idle.why == "deferred"
+    assert 40 < (idle.until or 0) - time.time() < 51
+
+
+async def test_paused_and_blocked(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3))
+    await tracker.pause(CRAWL)
+    assert await why(tracker) == (["paused"], [])
+    await lease(tracker, worker=WORKER)
+    assert (await why(tracker))[0] == ["paused"]
+
+    await tracker.resume(CRAWL)
+    assert (await why(tracker))[0] == ["ready"]
+    await tracker.block("a.example")
+    await lease(tracker, worker=WORKER)
+    assert await why(tracker) == (["blocked"], ["blocked"])
+
+
+async def test_what_is_of_paused_crawls_alone_is_paused(tracker: Tracker) -> None:
+    await submit(tracker, *offers(3))
+    await submit(tracker, offer("more"), crawl=OTHER)
+    await tracker.pause(CRAWL)
+
+    [mixed] = await tracker.domains("link")
+    await tracker.pause(OTHER)
+    [alone] = await tracker.domains("link")
+
+    assert [of_domain(mixed).why, of_domain(alone).why] == ["ready", "paused"]
+
+
+async def test_as_many_in_flight_as_may_be(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(concurrency=1)
+    await submit(tracker, *offers(3))
+    await lease(tracker, worker="host:2:link:cd")
+    await lease(tracker, worker=WORKER)
+
+    waiting, workers = await why(tracker)
+
+    assert (waiting, sorted(workers)) == (["elsewhere"], ["busy", "elsewhere"])
+
+
+async def test_a_worker_tells_its_trouble(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(lease_timeout=60.0)
+    await submit(tracker, *offers(3))
+    await lease(tracker, 1, worker=WORKER)
+
+    assert await tracker.renew(WORKER, "output kafka is down: away")
+    [(worker, idle)] = await idle_workers(tracker)
+    assert (worker.trouble, idle.why) == ("output kafka is down: away", "trouble")
+    assert idle_text(idle) == "output kafka is down: away"
+
+    assert await tracker.renew(WORKER)
+    [(worker, idle)] = await idle_workers(tracker)
+    assert (worker.trouble, idle.why) == ("", "busy")
+
+    await tracker.renew(WORKER, "again")
+    await tracker.leave(WORKER)
+    assert await tracker.workers() == []
+    await lease(tracker, 1, worker=WORKER)
+    assert [worker.trouble for worker in await tracker.workers()] == [""]
