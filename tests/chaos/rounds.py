@@ -112,7 +112,10 @@ def run_round(
         unfinished = [str(status) for status in books(arena, appid) if not done(status)]
         result.errors += [str(error), *unfinished]
     result.attribute(ears.repeats(2.0))
-    arena.supervise()
+    try:
+        arena.supervise()
+    except AssertionError as error:
+        result.errors.append(str(error))
     check_books(arena, ears, result, appid)
     check_answers(arena, ears, result, appid, [each["uuid"] for each in infos])
     check_throttle(arena, result, since)

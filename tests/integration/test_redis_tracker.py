@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -295,3 +296,34 @@ async def test_what_was_in_flight_at_a_stop_is_known_to_the_crawl_that_goes_on(
         [flying] = await lease(tracker)
         await settle(tracker, flying, links=[offer("waiting"), offer("flying")])
         assert paths(await lease(tracker)) == ["waiting"]
+
+
+async def test_scripts_that_are_flushed_all_the_time_are_an_outage(
+    redis: Redis, redis_url: str
+) -> None:
+    """Between the moment when Redis is sent a script and its call, it may be flushed again."""
+    stop = threading.Event()
+
+    def flush() -> None:
+        while not stop.is_set():
+            redis.script_flush()
+
+    refused = 0
+    async with redis_tracker(redis_url) as tracker:
+        thread = threading.Thread(target=flush)
+        thread.start()
+        try:
+            for number in range(300):
+                while True:
+                    try:
+                        await tracker.submit(CRAWL, [offer(str(number))], entry="known")
+                    except Unavailable:
+                        refused += 1
+                    else:
+                        break
+        finally:
+            stop.set()
+            thread.join()
+
+        assert refused
+        assert (await books(tracker)).queued == 300

@@ -16,6 +16,7 @@ from redis.exceptions import (
     InvalidResponse,
     MasterDownError,
     NoPermissionError,
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
@@ -135,6 +136,8 @@ PASSING_REFUSALS = re.compile(
 PASSING_ERRORS = (
     ClusterDownError,
     MasterDownError,
+    # It was sent, and flushed again before it was called.
+    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     TryAgainError,
