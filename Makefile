@@ -11,11 +11,11 @@ DEPTH  ?= 2
 #: Processes that share the tests; most of them wait most of the time.
 JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-crawl clean redis kafka
+.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
-	@echo "make test | lint | bench | mutations | soak | soak-crawl | clean"
+	@echo "make test | lint | bench | mutations | soak | soak-doors | soak-crawl | clean"
 
 crawl: $(VENV)/installed
 	@test -n "$(URL)" || { echo "make crawl: say which site: make crawl URL=https://example.com" >&2; exit 2; }
@@ -43,6 +43,9 @@ mutations: $(VENV)/installed-test redis kafka
 
 soak: $(VENV)/installed-test redis kafka
 	$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),10) $(ARGS)
+
+soak-doors: $(VENV)/installed-test redis kafka
+	DOOR_CASES=$(or $(CASES),10000) $(BIN)/python -m pytest -n $(JOBS) tests/doors $(ARGS)
 
 soak-crawl: $(VENV)/installed-test redis
 	$(BIN)/python -m pytest tests/acceptance/test_kill.py --soak $(or $(MINUTES),10) $(ARGS)

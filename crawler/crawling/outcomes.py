@@ -7,6 +7,7 @@ import gzip
 import http.client
 import socket
 import ssl
+import struct
 import zlib
 from contextlib import suppress
 from dataclasses import dataclass
@@ -257,8 +258,13 @@ _FAILED: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         (
             ParseError,
             BadResponseVersion,
+            # Scrapy decodes the name of the protocol.
+            UnicodeError,
             http.client.HTTPException,
             gzip.BadGzipFile,
+            # A gzip that ends in its head.
+            EOFError,
+            struct.error,
             zlib.error,
             *_undecodable(),
             StopDownload,

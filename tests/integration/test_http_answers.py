@@ -66,6 +66,10 @@ ANSWERS: dict[str, tuple[Iterable[bytes], str]] = {
         "bad_response",
     ),
     "no gzip at all": (body(b"<html>plain</html>", "Content-Encoding: gzip"), "bad_response"),
+    "gzip cut in its head": (
+        body(gzip.compress(b"x" * 99)[:5], "Content-Encoding: gzip"),
+        "bad_response",
+    ),
     "gzip cut short": (body(gzip.compress(b"x" * 99)[:-9], "Content-Encoding: gzip"), ""),
     "unknown encoding": (body(b"<html>page</html>", "Content-Encoding: rot13"), ""),
     "endless body": ([OK, b"\r\n", *repeat(b"x" * 1_000_000, 200)], "too_large"),
@@ -103,6 +107,10 @@ ANSWERS: dict[str, tuple[Iterable[bytes], str]] = {
     "status in words": ([b"HTTP/1.1 fine OK\r\n\r\nx"], "bad_response"),
     "status of six digits": ([b"HTTP/1.1 200200 OK\r\n\r\nx"], "bad_response"),
     "status below zero": ([b"HTTP/1.1 -200 OK\r\n\r\nx"], "bad_response"),
+    "protocol in bytes": (
+        [b"HT\xddP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"],
+        "bad_response",
+    ),
     "another protocol": ([b"SSH-2.0-OpenSSH_9.2\r\n\r\n"], "bad_response"),
     "100 continued for ever": (repeat(b"HTTP/1.1 100 Continue\r\n\r\n", 2_000_000), "timeout"),
     "endless head line": ([OK, b"X: ", *repeat(b"x" * 100_000, 2000)], "reset"),
