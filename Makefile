@@ -34,6 +34,7 @@ lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/audit-dependencies
 
 bench: $(VENV)/installed-test redis kafka
 	$(BIN)/python -m bench $(ARGS)

@@ -21,7 +21,7 @@ from crawling import (
     worker_command,
 )
 from crawling.exceptions import ConfigError, FleetError
-from crawling.service.text import printable
+from crawling.service.text import printable, without_logins
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def run(argv: Sequence[str]) -> int:
     if argv and argv[0] in ELSEWHERE:
         return _run_elsewhere(*argv)
     args = make_parser().parse_args(argv)
-    args.command_line = shlex.join(["fleet", *argv])
+    args.command_line = _shown(argv)
     try:
         _check_text(argv)
         code: int = args.command(args)
@@ -65,6 +65,18 @@ def run(argv: Sequence[str]) -> int:
         print("fleet: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _shown(argv: Sequence[str]) -> str:
+    """Return the command as it may be shown: without passwords and cookies."""
+    words = ["fleet", *map(without_logins, argv)]
+    for index, word in enumerate(words):
+        name, equals, _ = word.partition("=")
+        if name == "--cookie" and equals:
+            words[index] = "--cookie=…"
+        elif name == "--cookie" and index + 1 < len(words):
+            words[index + 1] = "…"
+    return shlex.join(words)
 
 
 def _check_text(argv: Sequence[str]) -> None:

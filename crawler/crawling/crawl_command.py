@@ -137,7 +137,7 @@ def make_manager(args: argparse.Namespace) -> CrawlManager:
     if not 1 <= args.priority <= 100:
         raise ConfigError("--priority", f"must be from 1 to 100, not {args.priority}")
     if args.cookie is not None and not parse_cookies(args.cookie):
-        raise ConfigError("--cookie", f"must be name=value, not {args.cookie!r}")
+        raise ConfigError("--cookie", "must be name=value")
     if args.spider != "id":
         args.urls = [seed_url(url, allow_private=args.allow_private) for url in args.urls]
     return CrawlManager(

@@ -53,8 +53,9 @@ class RawResponseItem(Item):
     exception = Field()
 
     def __repr__(self) -> str:
-        """Say how long the body is: Scrapy logs every item that fails."""
+        """Say how long the body is, and leave the headers out: Scrapy logs items."""
         shown = {**self, "body": f"<{len(self.get('body') or b'')} bytes>"}
+        shown = {name: value for name, value in shown.items() if not name.endswith("_headers")}
         return f"{type(self).__name__}({shown})"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import OutputError, RequestError
 from crawling.messages.rejection import rejection
+from crawling.messages.validation import HIDDEN, SECRET
 from crawling.service.kafka import topic_of
 from crawling.service.outbound import Outbound
 
@@ -48,7 +49,7 @@ class Rejects:
                 "action": "reject",
                 "parsed": parsed,
                 "valid": False,
-                "data": message if parsed else _start(record),
+                "data": _logged(record, message),
                 "path": error.errors[0].path,
                 "reason": str(error)[:LOGGED],
             },
@@ -85,8 +86,14 @@ class Rejects:
         return True
 
 
-def _start(record: Record) -> str:
-    return (record.value or b"")[:LOGGED].decode("utf-8", "replace")
+def _logged(record: Record, message: Any) -> Any:
+    """Return what is shown of a message: no cookies or headers, where they may be in it."""
+    if isinstance(message, dict):
+        return {name: HIDDEN if name in SECRET else value for name, value in message.items()}
+    value = record.value or b""
+    if any(name.encode() in value for name in SECRET):
+        return HIDDEN
+    return value[:LOGGED].decode("utf-8", "replace")
 
 
 def _headers(record: Record, error: MessageError) -> list[tuple[str, bytes]]:

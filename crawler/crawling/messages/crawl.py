@@ -7,9 +7,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError, MessageError, Problem, RequestError
+from crawling.messages.validation import HIDDEN
 from crawling.service.addresses import is_private
 from crawling.service.cookies import bound_to_seeds, parse_cookies
 from crawling.service.patterns import compile_regex, domain, texts_of
+from crawling.service.text import without_logins
 from crawling.tracker.extras import INHERITED, pack_record
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer, Source, Submission
 from crawling.tracker.urls import check_url, fingerprint, host_of, with_scheme
@@ -65,12 +67,12 @@ def _problems(request: Mapping[str, Any], *, private_allowed: bool) -> Iterator[
     except ConfigError as error:
         yield Problem(error.setting, error.problem, request[error.setting])
     if request["cookie"] is not None and not parse_cookies(request["cookie"]):
-        yield Problem("cookie", "must be name=value", request["cookie"])
+        yield Problem("cookie", "must be name=value", HIDDEN)
     for name, value in _headers(request):
         if not _HEADER_NAME.fullmatch(name):
             yield Problem("headers", "must have names of headers, not this one", name)
         elif _CONTROL.search(value):
-            yield Problem(f"headers.{name}", "must have no control characters", value)
+            yield Problem(f"headers.{name}", "must have no control characters", HIDDEN)
 
 
 def _url_problems(text: str, *, private_allowed: bool) -> Iterator[Problem]:
@@ -79,7 +81,7 @@ def _url_problems(text: str, *, private_allowed: bool) -> Iterator[Problem]:
         check_url(url)
         fingerprint(url)
     except (RequestError, ValueError) as error:
-        yield Problem("url", f"can never be fetched: {error}", text[:1000])
+        yield Problem("url", f"can never be fetched: {error}", without_logins(text[:1000]))
         return
     if not private_allowed and is_private(host_of(url)):
         yield Problem("url", "must not be a private address (ALLOW_PRIVATE_ADDRESSES)", text)

@@ -34,6 +34,11 @@ _KINDS = {
 }
 
 
+#: Fields whose values no error repeats, and what stands in their place.
+SECRET = frozenset({"cookie", "cookies", "headers"})
+HIDDEN = "…"
+
+
 class Schema:
     """What one kind of message may be (JSON Schema, draft 4); *name* where it has no title."""
 
@@ -109,14 +114,25 @@ def _problems(error: ValidationError, name: str) -> Iterator[Problem]:
                 at = f"{path}.{field}".lstrip(".")
                 yield Problem(at, f"is no field of a {name}", value[field])
     else:
-        yield Problem(
-            path, _sentence(str(error.validator), limit, value) or error.message, value
-        )
+        is_secret = _is_secret(path, value)
+        given = _shown(HIDDEN if is_secret else value)
+        sentence = _sentence(str(error.validator), limit, value, given)
+        if not sentence:
+            sentence = "is not what it should be" if is_secret else error.message
+        yield Problem(path, sentence, HIDDEN if is_secret else value)
 
 
-def _sentence(keyword: str, limit: Any, value: Any) -> str:
+def _is_secret(path: str, value: Any) -> bool:
+    """Whether *value* is, or holds, what no error repeats."""
+    if not isinstance(value, str | list | dict):
+        return False
+    if not path:
+        return any(f'"{name}"' in json.dumps(value) for name in SECRET)
+    return path.partition(".")[0] in SECRET
+
+
+def _sentence(keyword: str, limit: Any, value: Any, given: str) -> str:
     """Return what would be right and what it is, "" where jsonschema says it well."""
-    given = _shown(value)
     if keyword == "type":
         kinds = [limit] if isinstance(limit, str) else limit
         return f"must be {' or '.join(_KINDS[kind] for kind in kinds)}, not {given}"

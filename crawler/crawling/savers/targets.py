@@ -13,7 +13,7 @@ from crawling.savers.jsonl_saver import JsonlSaver, StdoutSaver
 from crawling.savers.redis_saver import RedisSaver
 from crawling.savers.tar_saver import CompressedTarSaver, TarSaver
 from crawling.savers.warc_saver import CompressedWarcSaver, WarcSaver
-from crawling.tracker.redis_connect import is_redis
+from crawling.tracker.redis_connect import is_redis, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ async def open_savers(
     """Open a saver for each of *targets*; when one cannot be opened, none stays open."""
     for target in targets:
         if targets.count(target) > 1:
-            raise ConfigError("SAVERS", f"{target} is named twice")
+            raise ConfigError("SAVERS", f"{shown(target)} is named twice")
     savers = [make_saver(target, file_name) for target in targets]
     async with AsyncExitStack() as opened:
         for saver in savers:
@@ -75,4 +75,4 @@ def _archive(target: str, name: FileName) -> Saver:
 
 def _unknown(target: str) -> ConfigError:
     hint = f"for a folder write {target}/; " if not Path(target).suffix and target else ""
-    return ConfigError("SAVERS", f"cannot save to {target!r}: {hint}choose {KINDS}")
+    return ConfigError("SAVERS", f"cannot save to {shown(target)!r}: {hint}choose {KINDS}")

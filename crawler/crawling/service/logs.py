@@ -14,7 +14,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from crawling.exceptions import ConfigError
 from crawling.service.config import read
-from crawling.service.text import printable
+from crawling.service.text import printable, without_logins
 
 if TYPE_CHECKING:
     from crawling.service.config import Settings
@@ -60,6 +60,9 @@ class Text(logging.Formatter):
         super().__init__(TEXT_FORMAT)
         self._name = name
 
+    def format(self, record: logging.LogRecord) -> str:
+        return without_logins(super().format(record))
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
         message = super().formatMessage(_renamed(record, self._name))
@@ -72,6 +75,9 @@ class JsonLines(JsonFormatter):
     def __init__(self, name: str) -> None:
         super().__init__("%(message)s", json_default=str)
         self._name = name
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_logins(super().format(record))
 
     def add_fields(
         self,

@@ -1,5 +1,14 @@
 from __future__ import annotations
 
+import re
+
+_LOGIN = re.compile(r"(://)[^/@\s\"']*@")
+
+
+def without_logins(text: str) -> str:
+    """Return *text* with user and password of every URL in it hidden."""
+    return _LOGIN.sub(r"\1…@", text) if "@" in text else text
+
 
 def printable(text: str) -> str:
     """Return *text* with control characters escaped: a URL must not steer the terminal."""

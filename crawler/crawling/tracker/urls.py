@@ -12,6 +12,7 @@ from tldextract import TLDExtract
 from w3lib.url import canonicalize_url
 
 from crawling.exceptions import RequestError
+from crawling.service.text import without_logins
 
 #: Longest URL that is fetched, in characters: what browsers and servers agree on
 #: (Scrapy's URLLENGTH_LIMIT).
@@ -55,6 +56,10 @@ def host_of(url: str) -> str:
         raise RequestError("scheme", f"not a URL ({error}): {url[:200]!r}") from error
     if parts.scheme not in {"http", "https"}:
         raise RequestError("scheme", f"must begin with http:// or https://: {url[:200]!r}")
+    if "@" in parts.netloc:
+        raise RequestError(
+            "scheme", f"must have no user and password: {without_logins(url[:200])!r}"
+        )
     if not host:
         raise RequestError("scheme", f"has no host: {url[:200]!r}")
     if not _HOST.fullmatch(ascii_host(host)):
