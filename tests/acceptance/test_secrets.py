@@ -45,6 +45,7 @@ def test_no_log_and_no_answer_tells_a_secret(
         settings = {
             "SC_LOG_LEVEL": "DEBUG",
             "SC_LOG_JSON": "1",
+            "LOG_JSON": "1",
             "LOG_LEVEL": "DEBUG",
             "SAVERS": f"redis://:{SECRETS['pages']}@127.0.0.1:{pages.port}/0",
             "RETRY_TIMES": "1",

@@ -9,6 +9,8 @@ ON_REDIS = "tests/integration/test_redis_tracker.py"
 WORKERS = "tests/integration/test_redis_tracker_workers.py"
 LEASES = "tests/integration/test_tracker_leases.py"
 FLAGS = "tests/integration/test_tracker_flags.py"
+AUDIT = "tests/integration/test_tracker_audit.py"
+SECRETS = "tests/acceptance/test_secrets.py"
 SHARDS = "tests/integration/test_sharded_tracker.py"
 
 
@@ -179,5 +181,47 @@ BUGS = (
         'reason = "x_refused" if onsite else "offsite"',
         'return self.settle(held, Verdict("done"))',
         "tests/integration/test_scheduler_cases.py",
+    ),
+    Bug(
+        "an audit does not count leases",
+        LUA + "audit.lua",
+        "settle_column(c, 'leased', lent and (lent.crawls[c.cno] or 0))",
+        "",
+        AUDIT,
+    ),
+    Bug(
+        "what an audit finds missing is in no column",
+        LUA + "audit.lua",
+        "add(c, 'dropped', booked - found)",
+        "",
+        AUDIT,
+    ),
+    Bug(
+        "a script that is flushed before its call breaks a worker",
+        "crawler/crawling/tracker/scripts.py",
+        "    # It was sent, and flushed again before it was called.\n    NoScriptError,\n",
+        "",
+        ON_REDIS,
+    ),
+    Bug(
+        "a worker's trouble that is over stays",
+        LUA + "renew.lua",
+        "call('HDEL', fleet .. 'troubles', worker)",
+        "",
+        "tests/integration/test_idleness.py",
+    ),
+    Bug(
+        "logs show the passwords of URLs",
+        "crawler/crawling/service/logs.py",
+        "without_logins(super().format(record))\n\n    def add_fields",
+        "super().format(record)\n\n    def add_fields",
+        SECRETS,
+    ),
+    Bug(
+        "logs show the headers of items",
+        "crawler/crawling/items.py",
+        'if not name.endswith("_headers")',
+        "",
+        SECRETS,
     ),
 )
