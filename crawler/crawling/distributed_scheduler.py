@@ -202,6 +202,9 @@ class DistributedScheduler:
         held_leases = chain(self._buffer, self._in_flight)
         return any(held.lease.crawl == crawl for held in held_leases)
 
+    def leases(self) -> list[Lease]:
+        return [held.lease for held in chain(self._buffer, self._in_flight)]
+
     def lose(self) -> None:
         for held in self._buffer.clear():
             self._release(held, "the worker was declared dead")

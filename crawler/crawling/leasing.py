@@ -78,6 +78,9 @@ class Holder(Protocol):
     def holds(self, crawl: CrawlId | None) -> bool:
         """Whether a lease of *crawl* (None: of any) is held."""
 
+    def leases(self) -> list[Lease]:
+        """Return all leases that are held."""
+
     def trouble(self) -> str:
         """Return why nothing is leased, for who looks at the workers; "" if nothing is wrong."""
 
@@ -113,6 +116,8 @@ class LeasePump:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._end_checked = 0.0
+        #: What a call that is on its way has lent is not held yet.
+        self._leasing = False
         #: The crawl has ended; False for ever without one.
         self.ended = False
 
@@ -234,7 +239,11 @@ class LeasePump:
     async def _lease(self, room: int) -> float:
         """Fetch up to *room* leases; return the seconds after which to ask again."""
         worker, spiderid = self._post.worker, self._post.spiderid
-        answer = await self._patiently(lambda: self.tracker.lease(worker, room, spiderid))
+        self._leasing = True
+        try:
+            answer = await self._patiently(lambda: self.tracker.lease(worker, room, spiderid))
+        finally:
+            self._leasing = False
         if answer is None:
             return 0.0
         if answer.leases:
@@ -329,7 +338,10 @@ class LeasePump:
             logger.warning("Lease was lost", extra=extra)
 
     async def _renew(self) -> None:
-        renewed = await self.tracker.renew(self._post.worker, self._holder.trouble())
+        held = [*self._holder.leases(), *(outcome.lease for outcome in self._outbox)]
+        renewed = await self.tracker.renew(
+            self._post.worker, self._holder.trouble(), None if self._leasing else held
+        )
         if not renewed and self._holder.holds(None):
             self._stats.inc_value("fleet/declared_dead")
             logger.warning("Worker was declared dead", extra={"action": "renew"})

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -14,9 +15,11 @@ from crawling.exceptions import Unavailable
 from crawling.tracker.redis_records import pack
 from crawling.tracker.scripts import read_script
 from crawling.tracker.tracker import Outcome
-from tests.integration.redis_fleet import redis_tracker
+from tests.integration.redis_fleet import all_keys, redis_tracker
 from tests.integration.tracking import (
+    balanced,
     books,
+    finished,
     lease,
     offer,
     offers,
@@ -27,9 +30,12 @@ from tests.integration.tracking import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from redis import Redis
 
     from crawling.tracker.redis_tracker import RedisTracker
+    from crawling.tracker.tracker import Kind
 
 
 async def test_an_answer_that_got_lost_leaves_no_lease_behind(
@@ -180,3 +186,79 @@ async def test_a_worker_that_renewed_meanwhile_is_not_declared_dead(
 
         assert answer == [0, 0]
         assert await settle(tracker, page)
+
+
+@contextmanager
+def taken_back(redis: Redis) -> Iterator[None]:
+    """Take back what the block wrote, as a failover to a replica that lags does."""
+    keys = all_keys(redis)
+    before = [(key, redis.dump(key)) for key in keys]
+    yield
+    redis.flushall()
+    for key, value in before:
+        redis.restore(key, 0, value or b"")
+
+
+@pytest.mark.parametrize("kind", ["done", "failed", "released", "retry"])
+async def test_the_end_of_a_lease_that_a_failover_took_back_is_made_good(
+    redis: Redis, redis_url: str, kind: Kind
+) -> None:
+    async with redis_tracker(redis_url, lease_timeout=60.0) as tracker:
+        await submit(tracker, *offers(3))
+        held = await lease(tracker)
+        with taken_back(redis):
+            await settle(tracker, held[0], kind)
+        assert (await books(tracker)).leased == 3
+
+        assert await tracker.renew("worker-1", held=held[1:])
+
+        await balanced(tracker)
+        assert (await books(tracker)).leased == 2
+        [again] = await lease(tracker)
+        assert again.url == held[0].url
+        assert [await settle(tracker, one) for one in (again, *held[1:])] == [True] * 3
+        assert len(await finished(tracker)) == 1
+
+
+async def test_a_lease_that_a_failover_took_back_is_settled_by_nobody(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, lease_timeout=60.0) as tracker:
+        await submit(tracker, *offers(2))
+        [first] = await lease(tracker, 1)
+        with taken_back(redis):
+            [second] = await lease(tracker, 1)
+
+        assert await tracker.renew("worker-1", held=[first, second])
+
+        assert not await settle(tracker, second)
+        [again] = await lease(tracker)
+        assert again.url == second.url
+
+
+async def test_what_was_not_told_or_is_another_life_is_not_taken_back(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, lease_timeout=60.0) as tracker:
+        await submit(tracker, *offers(2))
+        held = await lease(tracker)
+
+        assert await tracker.renew("worker-1")
+        async with redis_tracker(redis_url, lease_timeout=60.0) as other:
+            assert await other.renew("worker-1", held=[])
+
+        assert [await settle(tracker, one) for one in held] == [True, True]
+
+
+async def test_what_is_lent_while_a_renewal_is_on_its_way_stays(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, lease_timeout=60.0) as tracker:
+        await submit(tracker, *offers(300))
+        settled = list[bool]()
+        while len(settled) < 300:
+            renewal = tracker.renew_as_of(tracker.called, "worker-1", "", [])
+            granted, _ = await asyncio.gather(tracker.lease("worker-1", 7, "link"), renewal)
+            settled += [await settle(tracker, one) for one in granted.leases]
+
+        assert settled == [True] * 300

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
         TrackerConfig,
     )
 
+logger = logging.getLogger(__name__)
+
 #: Offers, and outcomes, in one call: about 10 ms in which Redis serves nobody else.
 MOST_OFFERS = 1000
 MOST_OUTCOMES = 256
@@ -76,7 +78,8 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         self._watch = DeathWatch(self._redis, self.keys)
         self.clock = RedisClock()
         self._incarnation = uuid4().hex
-        self._calls = count(1)
+        #: How often `lease` was called.
+        self.called = 0
         self._crawls: dict[int, Known] = {}
         #: (worker, token, when) of calls whose answer was lost on the way
         self._lost: list[tuple[str, str, float]] = []
@@ -137,7 +140,8 @@ class RedisTracker(RedisAudit, FlaggedTracker):
 
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:
         await self._wake.listen()
-        token = f"{self._incarnation}.{next(self._calls)}"
+        self.called += 1
+        token = f"{self._incarnation}.{self.called}"
         answered = False
         try:
             now, wait, rows, crawls = await self._scripts.run(
@@ -171,8 +175,28 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 accepted += map(bool, results)
         return accepted, is_quiet
 
-    async def renew(self, worker: str, trouble: str = "") -> bool:
-        return bool(await self._scripts.run("renew", worker, self._timeout_ms, trouble))
+    async def renew(
+        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+    ) -> bool:
+        return await self.renew_as_of(self.called, worker, trouble, held)
+
+    async def renew_as_of(
+        self, called: int, worker: str, trouble: str, held: Sequence[Lease] | None
+    ) -> bool:
+        """Renew; *held* is what the worker worked on when `lease` had been called so often."""
+        told = held is not None and {
+            "incarnation": self._incarnation,
+            "called": called,
+            "leases": [lease.token.encode() + lease.rid for lease in held],
+        }
+        renewed, back = await self._scripts.run(
+            "renew", worker, self._timeout_ms, trouble, pack(told)
+        )
+        if back:
+            logger.warning(
+                "Leases are back that had ended", extra={"action": "renew", "count": back}
+            )
+        return bool(renewed)
 
     async def leave(self, worker: str) -> int:
         held = int(await self._scripts.run("leave", worker))

@@ -54,7 +54,7 @@ PARTS = {
     "post": ("prelude", "ingest", "post"),
     "prioritize": ("prelude", "queues", "endings", "prioritize"),
     "reclaim": ("prelude", "queues", "endings", "reclaim"),
-    "renew": ("prelude", "renew"),
+    "renew": ("prelude", "queues", "endings", "renew"),
     "retry": ("prelude", "queues", "endings", "offers", "retry"),
     "settle": ("prelude", "queues", "endings", "offers", "settle"),
     "submit": ("prelude", "queues", "endings", "offers", "ingest", "submit"),

@@ -259,10 +259,15 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
             attempts=lease.attempts if entry == "redirect" else 0,
         )
 
-    async def renew(self, worker: str, trouble: str = "") -> bool:
+    async def renew(
+        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+    ) -> bool:
         """Renew in every shard; dead in one of them, the worker is dead in all."""
-        shards = list(self._leased_in.get(worker, ()))
-        renewed = await of_all(shard.renew(worker, trouble) for shard in shards)
+        # The count is read now: what is lent from here on is not in *held*.
+        shards = [(shard, shard.called) for shard in self._leased_in.get(worker, ())]
+        renewed = await of_all(
+            shard.renew_as_of(called, worker, trouble, held) for shard, called in shards
+        )
         if shards and not all(renewed):
             await self.leave(worker)
         return bool(shards) and all(renewed)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Entry,
         Event,
         Failure,
+        Lease,
         Leased,
         Offer,
         Outcome,
@@ -125,7 +126,11 @@ class SqliteTracker(Tracker):
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
         return await self._change(lambda step: settle(step, worker, outcomes))
 
-    async def renew(self, worker: str, trouble: str = "") -> bool:
+    async def renew(
+        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+    ) -> bool:
+        # Nothing that a file has confirmed is taken back while its workers live.
+        del held
         return await self._run(lambda step: sqlite_workers.renew(step, worker, trouble))
 
     async def leave(self, worker: str) -> int:

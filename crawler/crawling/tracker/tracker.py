@@ -437,10 +437,14 @@ class Tracker(ABC):
         """End leases; False where a lease was no longer this worker's: nothing was done."""
 
     @abstractmethod
-    async def renew(self, worker: str, trouble: str = "") -> bool:
+    async def renew(
+        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+    ) -> bool:
         """Let all leases of the worker run on; False when it was declared dead.
 
-        *trouble* is told to who looks at the workers: why this one leases nothing.
+        *trouble* is told to who looks at the workers: why this one leases nothing.  *held*
+        is all that it works on, told while no `lease` of it is on its way: what else it
+        has, because a failover took the end of a lease back, is given to others.
         """
 
     @abstractmethod

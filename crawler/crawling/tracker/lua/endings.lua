@@ -64,6 +64,21 @@ local function give_back(q, priority, r)
   end
 end
 
+-- Give back those leases of a living worker that *is_gone* (token, number of the request).
+local function take_back(worker, is_gone)
+  local leases, n = fleet .. 'leases:' .. worker, 0
+  local held = call('HGETALL', leases)
+  for i = 1, #held, 2 do
+    local token, q, priority, _, member = unpack(cmsgpack.unpack(held[i + 1]))
+    if is_gone(token, held[i]) then
+      call('HDEL', leases, held[i])
+      give_back(q, priority, parse(member))
+      n = n + 1
+    end
+  end
+  return n
+end
+
 -- Take up to *max* requests of workers that died or left back into their queues.
 local function unbury(max)
   local grave = call('ZRANGE', fleet .. 'dead', 0, 0)[1]

@@ -44,15 +44,9 @@ local any_deferred = call('EXISTS', deferred) == 1
 -- An answer that got lost leaves leases that nobody works on and everybody renews.
 local function take_back_lost()
   if #lost == 0 then return end
-  local is_lost, held = {}, call('HGETALL', fleet .. 'leases:' .. worker)
+  local is_lost = {}
   for _, old in ipairs(lost) do is_lost[old] = true end
-  for i = 1, #held, 2 do
-    local old, q, priority, _, member = unpack(cmsgpack.unpack(held[i + 1]))
-    if is_lost[old] then
-      call('HDEL', fleet .. 'leases:' .. worker, held[i])
-      give_back(q, priority, parse(member))
-    end
-  end
+  take_back(worker, function(old) return is_lost[old] end)
 end
 
 local function queue_again(record)
