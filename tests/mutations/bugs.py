@@ -224,4 +224,11 @@ BUGS = (
         "",
         SECRETS,
     ),
+    Bug(
+        "a lease whose end was taken back stays with its worker",
+        LUA + "renew.lua",
+        "local back = take_back_ended()",
+        "local back = 0",
+        WORKERS,
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,10 +14,13 @@ from crawling.tracker.keys import escape
 from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, Failure, Lease, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from crawling.tracker.tracker import Offer, Outcome, Source
 
+#: Offers, and outcomes, in one call: about 10 ms in which Redis serves nobody else.
+MOST_OFFERS = 1000
+MOST_OUTCOMES = 256
 #: Seconds for which the fastest reply decides what Redis's clock shows.
 CLOCK_MEMORY = 60.0
 
@@ -221,3 +225,30 @@ class RedisClock:
 
     def monotonic(self, redis_time: float) -> float:
         return redis_time + min(self._offset, self._older)
+
+
+def jitter() -> float:
+    return random.uniform(0.75, 1.25)  # noqa: S311  # spreads retries, keeps no secret
+
+
+def batches(
+    outcomes: Sequence[Outcome], delay: Callable[[Outcome], float]
+) -> Iterator[tuple[list[tuple[object, ...]], bool]]:
+    """Yield what one call can take, and whether it ends leases.
+
+    Links that a page has too many of go ahead; its lease ends with the last of them.
+    """
+    rows, links = list[tuple[object, ...]](), 0
+    for outcome in outcomes:
+        rest = list(outcome.links)
+        while len(rest) > MOST_OFFERS:
+            yield [offer_row(outcome.lease, rest[:MOST_OFFERS])], False
+            rest = rest[MOST_OFFERS:]
+        if rows and (links + len(rest) > MOST_OFFERS or len(rows) == MOST_OUTCOMES):
+            yield rows, True
+            rows, links = [], 0
+        due = delay(outcome) if outcome.kind == "retry" else 0.0
+        rows.append(outcome_row(outcome, rest, due))
+        links += len(rest)
+    if rows:
+        yield rows, True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
@@ -13,10 +12,11 @@ from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER, Mailbox
 from crawling.tracker.redis_audit import RedisAudit
 from crawling.tracker.redis_records import (
+    MOST_OFFERS,
     Granted,
     RedisClock,
-    offer_row,
-    outcome_row,
+    batches,
+    jitter,
     pack,
     pack_options,
     source_row,
@@ -31,7 +31,7 @@ from crawling.tracker.throttle import LEAD, scaled
 from crawling.tracker.tracker import Lease, Leased, Submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from crawling.tracker.tracker import (
         CrawlId,
@@ -47,9 +47,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Offers, and outcomes, in one call: about 10 ms in which Redis serves nobody else.
-MOST_OFFERS = 1000
-MOST_OUTCOMES = 256
+#: Leases that one call lends.
 MOST_LEASES = 256
 #: Requests of dead workers that one call puts back, and steps of one sweep.
 STEP = 500
@@ -166,7 +164,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
     ) -> tuple[list[bool], bool]:
         """Settle; return also whether a crawl over shards has nothing left in this one."""
         accepted, is_quiet = list[bool](), False
-        for rows, is_ending in _batches(outcomes, self._delay):
+        for rows, is_ending in batches(outcomes, self._delay):
             results, quiet = await self._scripts.run(
                 "settle", worker, self._settling(), pack(rows)
             )
@@ -300,7 +298,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 **self._limits(),
                 "retry_delay": self.config.retry_delay * 1000,
                 "defer_max": self.config.defer_max * 1000,
-                "jitter": _jitter(),
+                "jitter": jitter(),
             }
         )
 
@@ -308,7 +306,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         """Return seconds until a retry is due."""
         steps = self.config.retry_delay * 2.0 ** min(outcome.lease.attempts, 64)
         return min(
-            min(steps, self.config.retry_delay_max) * _jitter(), self.config.retry_delay_max
+            min(steps, self.config.retry_delay_max) * jitter(), self.config.retry_delay_max
         )
 
     def _lease_args(
@@ -390,30 +388,3 @@ class RedisTracker(RedisAudit, FlaggedTracker):
             revision=revision,
             epoch=epochs[request.cno],
         )
-
-
-def _jitter() -> float:
-    return random.uniform(0.75, 1.25)  # noqa: S311  # spreads retries, keeps no secret
-
-
-def _batches(
-    outcomes: Sequence[Outcome], delay: Callable[[Outcome], float]
-) -> Iterator[tuple[list[tuple[object, ...]], bool]]:
-    """Yield what one call can take, and whether it ends leases.
-
-    Links that a page has too many of go ahead; its lease ends with the last of them.
-    """
-    rows, links = list[tuple[object, ...]](), 0
-    for outcome in outcomes:
-        rest = list(outcome.links)
-        while len(rest) > MOST_OFFERS:
-            yield [offer_row(outcome.lease, rest[:MOST_OFFERS])], False
-            rest = rest[MOST_OFFERS:]
-        if rows and (links + len(rest) > MOST_OFFERS or len(rows) == MOST_OUTCOMES):
-            yield rows, True
-            rows, links = [], 0
-        due = delay(outcome) if outcome.kind == "retry" else 0.0
-        rows.append(outcome_row(outcome, rest, due))
-        links += len(rest)
-    if rows:
-        yield rows, True

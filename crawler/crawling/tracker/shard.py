@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crawling.exceptions import Unavailable
 from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
+    MOST_OFFERS,
     pack,
     pack_options,
     source_row,
@@ -20,7 +21,7 @@ from crawling.tracker.redis_records import (
     unpack_status,
     unpack_trace,
 )
-from crawling.tracker.redis_tracker import MOST_OFFERS, RedisTracker
+from crawling.tracker.redis_tracker import RedisTracker
 from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
