@@ -303,6 +303,24 @@ async def test_a_crawl_of_many_lanes_is_counted_in_steps(
         assert len(await fetch_all(tracker)) == 999
 
 
+async def test_many_crawls_with_many_lanes_are_counted_in_steps(
+    redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_audit, "MOST_COUNTED", 100)
+    async with redis_tracker(redis_url) as tracker:
+        crawls = [CRAWL._replace(crawlid=f"c{number}") for number in range(20)]
+        for crawl in crawls:
+            lanes = [offer("a", f"{number}.example") for number in range(40)]
+            await tracker.submit(crawl, lanes)
+        for cno in (1, 7, 20):
+            redis.hset(f"fleet:crawl:{cno}", "accepted", 1)
+
+        found = await tracker.audit()
+
+        assert {each.crawl for each in found} == {crawls[0], crawls[6], crawls[19]}
+        assert {each.kind for each in found} == {"accepted"}
+
+
 async def test_what_moves_while_it_is_counted_in_steps_is_not_judged(
     redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from crawling.tracker import keys as names
@@ -12,17 +11,22 @@ from crawling.tracker.redis_views import RedisViews
 from crawling.tracker.scripts import redis_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from crawling.tracker.findings import Kind
     from crawling.tracker.tracker import CrawlId
 
-#: Lanes, leases or delayed requests that one step counts: some 20 ms.
-MOST_COUNTED = 20_000
+#: Lanes, leases and delayed requests, of each, that one step counts.
+MOST_COUNTED = 10_000
 #: Crawls, keys and lanes in one step.
 CRAWLS, KEYS, LANES = 50, 500, 2_000
 #: How often a crawl with more lanes is counted again because it moved meanwhile.
 TRIES = 3
+
+#: Name of a crawl -> its books, and how many requests it has queued by them.
+Counted = dict[str, tuple[bytes, int]]
+#: In the order in which they were found, each once.
+Findings = dict[Finding, None]
 
 
 class RedisAudit(RedisViews):
@@ -37,18 +41,23 @@ class RedisAudit(RedisViews):
         """
         found = await self._audit_keys(repair=repair)
         crawls = await self.crawls() if crawl is None else [crawl]
-        for page in _pages(map(names.crawl_name, crawls), CRAWLS):
-            found |= await self._audit_crawls(page, repair=repair)
-        if not crawls:
-            found |= await self._audit_crawls([], repair=repair)
-        return list(found)
+        todo = list(map(names.crawl_name, crawls))
+        while True:
+            page, todo = todo[:CRAWLS], todo[CRAWLS:]
+            rows, large, later = await self._audit_crawls(page, {}, repair=repair)
+            found |= rows
+            for name, books in large:
+                found |= await self._audit_large(name, books, repair=repair)
+            todo = [*later, *todo]
+            if not todo:
+                return list(found)
 
-    async def _audit_keys(self, *, repair: bool) -> dict[Finding, None]:
-        tag, found, batch = self.keys.tag, dict[Finding, None](), list[bytes]()
+    async def _audit_keys(self, *, repair: bool) -> Findings:
+        tag, found, batch = self.keys.tag, Findings(), list[bytes]()
 
         async def look() -> None:
             rows = await self._scripts.run("audit_keys", pack(batch), int(repair))
-            found.update(dict.fromkeys(map(_finding, rows)))
+            found.update(_findings(rows))
             batch.clear()
 
         with redis_errors():
@@ -59,43 +68,48 @@ class RedisAudit(RedisViews):
         await look()
         return found
 
-    async def _audit_crawls(self, page: Sequence[str], *, repair: bool) -> dict[Finding, None]:
-        found, counted = dict[Finding, None](), dict[str, tuple[bytes, int]]()
+    async def _audit_crawls(
+        self, page: Sequence[str], counted: Counted, *, repair: bool
+    ) -> tuple[Findings, list[tuple[str, bytes]], list[str]]:
+        """Return what is found, crawls of too many lanes, and those for another call."""
+        rows, large, later = await self._scripts.run(
+            "audit", pack(page), MOST_COUNTED, pack(counted), int(repair)
+        )
+        many = [(text(name), books) for name, books in large]
+        return _findings(rows), many, list(map(text, later))
+
+    async def _audit_large(self, name: str, books: bytes, *, repair: bool) -> Findings:
+        """Count a crawl of many lanes in steps, which agree when nothing of it has moved."""
+        found = Findings()
         for _ in range(TRIES):
-            rows, large = await self._scripts.run(
-                "audit", pack(page), MOST_COUNTED, pack(counted), int(repair)
+            queued, hidden = await self._count_lanes(name, repair=repair)
+            found |= hidden
+            rows, large, _ = await self._audit_crawls(
+                [name], {name: (books, queued)}, repair=repair
             )
-            found |= dict.fromkeys(map(_finding, rows))
+            found |= rows
             if not large:
                 return found
-            for name, books in large:
-                queued, hidden = await self._count_lanes(text(name), repair=repair)
-                counted[text(name)] = (books, queued)
-                found |= dict.fromkeys(hidden)
-            page = [text(name) for name, _ in large]
-        return found | {
-            Finding("unsteady", names.parse_crawl_name(name)): None for name in page
-        }
+            [(_, books)] = large
+        return found | {Finding("unsteady", names.parse_crawl_name(name)): None}
 
-    async def _count_lanes(self, name: str, *, repair: bool) -> tuple[int, list[Finding]]:
-        cursor, lanes, found = b"0", dict[bytes, int](), list[Finding]()
+    async def _count_lanes(self, name: str, *, repair: bool) -> tuple[int, Findings]:
+        cursor, lanes, found = b"0", dict[bytes, int](), Findings()
         while True:
             cursor, page, rows = await self._scripts.run(
                 "audit_lanes", name, cursor, LANES, int(repair)
             )
             lanes |= dict(page)
-            found += map(_finding, rows)
+            found |= _findings(rows)
             if int(cursor) == 0:
                 return sum(lanes.values()), found
+
+
+def _findings(rows: Sequence[Sequence[bytes]]) -> Findings:
+    return dict.fromkeys(map(_finding, rows))
 
 
 def _finding(row: Sequence[bytes]) -> Finding:
     kind, name, where, booked, found = map(text, row)
     crawl = names.parse_crawl_name(name) if name else None
     return Finding(cast("Kind", kind), crawl, where, int(booked), int(found))
-
-
-def _pages(items: Iterable[str], size: int) -> Iterator[list[str]]:
-    rest = iter(items)
-    while page := list(islice(rest, size)):
-        yield page

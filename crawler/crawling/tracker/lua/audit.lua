@@ -3,15 +3,16 @@ Hold the books of some crawls, and what is in flight, against what there is.
 
 KEYS[1]  meta     hash  counters
 ARGV[1]  crawls   msgpack list of names
-ARGV[2]  most     lanes of a crawl, leases, and delayed requests that this call may count
+ARGV[2]  most     lanes, leases, and delayed requests that this call may count, of each
 ARGV[3]  counted  msgpack map: name -> {books, queued}, of crawls that have more lanes; it
                   counts if the books are still those
 ARGV[4]  repair   1: mend it
-Returns  {findings, large}; large has {name, books} of the crawls whose lanes are too many
+Returns  {findings, large, later}; large has {name, books} of the crawls whose lanes are too
+         many, later the names of those that another call may look at
 ]]
 local names, most = cmsgpack.unpack(ARGV[1]), tonumber(ARGV[2])
 local counted, repair = cmsgpack.unpack(ARGV[3]), ARGV[4] == '1'
-local large = {}
+local large, later, budget = {}, {}, most
 
 local function lease_keys()
   local keys = {}
@@ -66,8 +67,10 @@ end
 -- How many requests the crawl has queued; nil when it has too many lanes.
 local function count_queued(c, name)
   local lanes = fleet .. 'lanes:' .. c.cno .. '.' .. c.run
-  if call('SCARD', lanes) <= most then
+  local size = call('SCARD', lanes)
+  if size <= most then
     local queued = 0
+    budget = budget - size
     for _, lane in ipairs(call('SMEMBERS', lanes)) do
       queued = queued + look_at_lane(c, lane, repair)
     end
@@ -110,6 +113,11 @@ local function audit_crawl(name, lent, delayed)
   local cno = call('HGET', fleet .. 'crawls', name)
   local c = cno and load(tonumber(cno))
   if not c then return end
+  local size = call('SCARD', fleet .. 'lanes:' .. c.cno .. '.' .. c.run)
+  if size <= most and size > budget then
+    later[#later + 1] = name
+    return
+  end
   settle_end(c)
   settle_sum(c)
   settle_column(c, 'queued', count_queued(c, name))
@@ -163,4 +171,4 @@ for _, name in ipairs(names) do audit_crawl(name, lent, delayed) end
 if lent then audit_flight(lent.queues) else report('unchecked', nil, 'leases', 0, most) end
 if not delayed then report('unchecked', nil, 'delayed requests', 0, most) end
 if repair then finish_call() end
-return {findings, large}
+return {findings, large, later}

@@ -52,17 +52,17 @@ local function look_at_lane(c, lane, repair)
   local queue = tag .. q .. ':queue'
   local length = call('LLEN', queue .. ':' .. name)
   if length == 0 then return 0 end
-  local is_parked = call('SISMEMBER', fleet .. 'parked:' .. run, lane) == 1
-  local is_queued = call('ZSCORE', queue, name)
-  if not is_queued and not is_parked then
+  if call('ZSCORE', queue, name) then
+    if not is_visible(q) then
+      report('domain', c, q, 0, length)
+      if repair then show_domain(q) end
+    end
+  elseif call('SISMEMBER', fleet .. 'parked:' .. run, lane) == 0 then
     report('lane', c, lane, 0, length)
     if repair then
       local head = call('LINDEX', queue .. ':' .. name, 0)
       enter_lane(c, q, tonumber(priority), rank_of(c, tonumber(priority), seq_of(head)))
     end
-  elseif is_queued and not is_visible(q) then
-    report('domain', c, q, 0, length)
-    if repair then show_domain(q) end
   end
   return length
 end
