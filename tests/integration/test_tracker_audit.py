@@ -55,6 +55,13 @@ async def repaired(tracker: Tracker, *expected: Finding) -> None:
     await balanced(tracker)
 
 
+async def delay_one(tracker: Tracker) -> None:
+    """Have one request wait for its retry."""
+    await submit(tracker, offer("a"))
+    [held] = await lease(tracker)
+    await settle(tracker, held, "retry")
+
+
 @pytest.mark.parametrize("column", ["queued", "leased"])
 async def test_requests_that_are_gone_are_booked_as_lost(
     redis: Redis, redis_url: str, column: str
@@ -84,9 +91,7 @@ async def test_a_delayed_request_that_is_gone_is_booked_as_lost(
     redis: Redis, redis_url: str
 ) -> None:
     async with redis_tracker(redis_url, **DELAYING) as tracker:
-        await submit(tracker, offer("a"))
-        [held] = await lease(tracker)
-        await settle(tracker, held, "retry")
+        await delay_one(tracker)
         redis.delete("fleet:delayed", "fleet:delayed:link")
 
         await repaired(tracker, Finding("delayed", CRAWL, "", 1, 0))
@@ -99,9 +104,7 @@ async def test_a_delayed_request_without_its_time_gets_it_back(
     redis: Redis, redis_url: str
 ) -> None:
     async with redis_tracker(redis_url, **DELAYING) as tracker:
-        await submit(tracker, offer("a"))
-        [held] = await lease(tracker)
-        await settle(tracker, held, "retry")
+        await delay_one(tracker)
         times = redis.zrange("fleet:delayed:link", 0, -1, withscores=True)
         redis.delete("fleet:delayed:link")
 

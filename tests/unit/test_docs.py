@@ -61,6 +61,15 @@ def test_the_reference_of_pages_has_their_keys() -> None:
     assert keys == set(page.to_json())
 
 
+def test_the_promise_of_delivery_has_the_table_of_the_soak() -> None:
+    soak = (DOCS / "reference" / "soak.md").read_text()
+    promise = (DOCS / "explanation" / "delivery.md").read_text()
+    rows = [line for line in soak.splitlines() if line.startswith("| ")]
+
+    assert len(rows) > 28
+    assert "\n".join(rows) in promise
+
+
 def test_contributing_lists_the_deliberate_bugs() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     listed = re.findall(
