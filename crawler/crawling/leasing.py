@@ -339,9 +339,12 @@ class LeasePump:
 
     async def _renew(self) -> None:
         held = [*self._holder.leases(), *(outcome.lease for outcome in self._outbox)]
-        renewed = await self.tracker.renew(
-            self._post.worker, self._holder.trouble(), None if self._leasing else held
-        )
+        worker, trouble = self._post.worker, self._holder.trouble()
+        renewed = await self.tracker.renew(worker, trouble, None if self._leasing else held)
+        if trouble and not renewed and not held:
+            # It has leased nothing yet: who looks at the workers is to see why.
+            await self.tracker.lease(worker, 0, self._post.spiderid)
+            renewed = await self.tracker.renew(worker, trouble)
         if not renewed and self._holder.holds(None):
             self._stats.inc_value("fleet/declared_dead")
             logger.warning("Worker was declared dead", extra={"action": "renew"})

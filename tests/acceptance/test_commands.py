@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.crawls import fleet, fleet_json, running_fleet, status_of, until
+from tests.acceptance.crawls import (
+    fleet,
+    fleet_json,
+    running_fleet,
+    status_of,
+    submit,
+    until,
+    worker,
+)
 from tests.chaos.arena import durable_redis
 from tests.servers.small_site import Answer, SmallSite, small_site
 
@@ -192,15 +200,29 @@ def test_status_says_why_a_worker_is_idle(tracker: str, tmp_path: Path) -> None:
                 lambda: status_of(tracker, "c1").leased == 0 or workers(tracker)[0]["trouble"],
                 "the output is found down",
             )
-            [worker] = workers(tracker)
+            [found] = workers(tracker)
             text = fleet("status", "--tracker", tracker, cwd=tmp_path).stdout
 
     place = f"output redis://127.0.0.1:{pages.port}/0 is down: "
-    assert worker["why"] == "trouble"
-    assert worker["trouble"].startswith(place)
+    assert found["why"] == "trouble"
+    assert found["trouble"].startswith(place)
     assert place in text
     assert "127.0.0.1  " in text
     assert "secret" not in text
+
+
+def test_a_worker_whose_kafka_is_away_from_the_start_says_so(
+    tracker: str, tmp_path: Path
+) -> None:
+    submit(tracker, "c1", "http://127.0.0.1:1/")
+    with worker(tmp_path, tracker, KAFKA_HOSTS="127.0.0.1:1"):
+        found = until(
+            lambda: [each for each in workers(tracker) if each["trouble"]],
+            "the worker says what is wrong",
+        )
+
+    assert (found[0]["why"], found[0]["leased"]) == ("trouble", 0)
+    assert found[0]["trouble"].startswith("output kafka is down: ")
 
 
 def workers(tracker: str) -> list[dict[str, Any]]:
