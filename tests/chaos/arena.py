@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from crawling.exceptions import Unavailable
 from tests.acceptance.cluster import SPIDER, Cluster
 from tests.acceptance.crawls import PACKAGES, PATIENCE, ask, fleet_command, until
 from tests.servers.kafka_server import KafkaServer, free_ports, kafka_server
@@ -108,8 +109,14 @@ class Arena:
         self.web = self.fleet.stack.enter_context(website(self.fleet.folder, *SITE, *port))
 
     def ask(self, question: Callable[[Tracker], Awaitable[Answer]]) -> Answer:
-        """Return what the tracker answers, past the proxy."""
-        return ask(self.tracker, question, self.shards)
+        """Return what the tracker answers, past the proxy; it may be slow on this machine."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return ask(self.tracker, question, self.shards)
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
 
     @property
     def server(self) -> Server:
