@@ -24,7 +24,7 @@ from tests.chaos.arena import (
     WINDOW,
     an_hour_ahead,
 )
-from tests.servers.redis_fleets import Cluster, Watched, answers, is_master
+from tests.servers.redis_fleets import Cluster, Watched, answers, is_master, is_synced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +175,8 @@ def fail_over(arena: Arena, random: Random) -> int:
     until(lambda: count_masters(redis) == len(masters), "a replica took over")
     victim.start()
     until(lambda: answers(victim) and not is_master(victim), "the old master follows")
+    # Until then the next failover would lose what was never replicated.
+    until(lambda: is_synced(victim), "the old master has what it missed")
     # What was settled but not replicated yet comes once more.
     return in_flight + int(UNREPLICATED * HITS * HOSTS / WINDOW)
 

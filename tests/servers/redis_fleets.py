@@ -186,6 +186,15 @@ def is_master(server: Server) -> bool:
         return False
 
 
+def is_synced(server: Server) -> bool:
+    """Whether a replica has all that its master had when it began to follow."""
+    try:
+        with server.client() as client:
+            return bool(client.info("replication").get("master_link_status") == "up")
+    except RedisError:
+        return False
+
+
 def answers(server: Server) -> bool:
     """Whether a Redis serves: it runs, has read its files, and is not busy."""
     try:
