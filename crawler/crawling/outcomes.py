@@ -175,6 +175,9 @@ def _failed_reason(cause: BaseException) -> str:
     for kinds, reason in _FAILED:
         if any(isinstance(each, kinds) for each in chain):
             return reason
+    # Twisted's, of a host that it would not look up.
+    if any(isinstance(each, ValueError) and _NO_HOST in str(each) for each in chain):
+        return "dns"
     return "spider_error"
 
 
@@ -212,6 +215,8 @@ def _undecodable() -> Iterator[type[BaseException]]:
         with suppress(ImportError):
             yield getattr(import_module(module), name)
 
+
+_NO_HOST = "invalid hostname"
 
 _UNSUPPORTED: tuple[type[BaseException], ...] = (
     NotSupported,

@@ -131,6 +131,7 @@ ANSWERS: dict[str, tuple[Iterable[bytes], str]] = {
     "redirect to ftp": (redirect(b"ftp://127.0.0.1/"), "scheme"),
     "redirect nowhere": (redirect(b""), "redirect_limit"),
     "redirect to no URL": (redirect(b"http://[::1"), "bad_response"),
+    "redirect to a host of bytes": (redirect(b"http://\xff.com/"), "dns"),
     "redirect to bad port": (redirect(b"http://127.0.0.1:99999/"), "bad_response"),
     "redirect to bytes": (redirect(b"/\xff\xfe\0"), ""),
     "redirect to 100 kB": (redirect(b"/" + b"x" * 100_000), "reset"),
