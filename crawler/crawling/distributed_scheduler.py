@@ -199,8 +199,7 @@ class DistributedScheduler:
     def holds(self, crawl: CrawlId | None) -> bool:
         if crawl is None:
             return bool(self._buffer or self._in_flight)
-        held_leases = chain(self._buffer, self._in_flight)
-        return any(held.lease.crawl == crawl for held in held_leases)
+        return any(lease.crawl == crawl for lease in self.leases())
 
     def leases(self) -> list[Lease]:
         return [held.lease for held in chain(self._buffer, self._in_flight)]

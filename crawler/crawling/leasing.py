@@ -161,10 +161,7 @@ class LeasePump:
 
     def tell(self) -> None:
         """Let the tracker know of the trouble, or that it is over, now."""
-        self._spawn(self._until_told())
-
-    async def _until_told(self) -> None:
-        await self._patiently(self._renew)
+        self._spawn(self._patiently(self._renew))
 
     def stop(self) -> None:
         """Lease no more; what is being leased at this moment is still taken."""

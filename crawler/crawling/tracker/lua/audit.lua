@@ -65,9 +65,7 @@ local function books_of(c)
 end
 
 -- How many requests the crawl has queued; nil when it has too many lanes.
-local function count_queued(c, name)
-  local lanes = fleet .. 'lanes:' .. c.cno .. '.' .. c.run
-  local size = call('SCARD', lanes)
+local function count_queued(c, name, lanes, size)
   if size <= most then
     local queued = 0
     budget = budget - size
@@ -113,14 +111,15 @@ local function audit_crawl(name, lent, delayed)
   local cno = call('HGET', fleet .. 'crawls', name)
   local c = cno and load(tonumber(cno))
   if not c then return end
-  local size = call('SCARD', fleet .. 'lanes:' .. c.cno .. '.' .. c.run)
+  local lanes = fleet .. 'lanes:' .. c.cno .. '.' .. c.run
+  local size = call('SCARD', lanes)
   if size <= most and size > budget then
     later[#later + 1] = name
     return
   end
   settle_end(c)
   settle_sum(c)
-  settle_column(c, 'queued', count_queued(c, name))
+  settle_column(c, 'queued', count_queued(c, name, lanes, size))
   settle_column(c, 'delayed', delayed and (delayed[c.cno] or 0))
   settle_column(c, 'leased', lent and (lent.crawls[c.cno] or 0))
 end

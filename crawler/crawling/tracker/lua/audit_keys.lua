@@ -49,10 +49,7 @@ local function of_lane(key, q, cno, run, priority)
   local lane = q .. ':' .. priority
   if call('SISMEMBER', fleet .. 'lanes:' .. cno .. '.' .. run, lane) == 1 then return end
   report('lane', c, lane, 0, call('LLEN', tag .. key))
-  if repair then
-    local head = call('LINDEX', tag .. key, 0)
-    enter_lane(c, q, tonumber(priority), rank_of(c, tonumber(priority), seq_of(head)))
-  end
+  if repair then show_lane(c, q, priority) end
 end
 
 local function of_dupefilter(key)

@@ -59,10 +59,7 @@ local function look_at_lane(c, lane, repair)
     end
   elseif call('SISMEMBER', fleet .. 'parked:' .. run, lane) == 0 then
     report('lane', c, lane, 0, length)
-    if repair then
-      local head = call('LINDEX', queue .. ':' .. name, 0)
-      enter_lane(c, q, tonumber(priority), rank_of(c, tonumber(priority), seq_of(head)))
-    end
+    if repair then show_lane(c, q, priority) end
   end
   return length
 end

@@ -25,6 +25,13 @@ local function enter_lane(c, q, priority, rank)
   activate(q, rank)
 end
 
+-- Show a lane that is there but in no queue; what is empty needs none.
+local function show_lane(c, q, priority)
+  local key = tag .. q .. ':queue:' .. c.cno .. '.' .. c.run .. ':' .. priority
+  local head = call('LINDEX', key, 0)
+  if head then enter_lane(c, q, priority, rank_of(c, tonumber(priority), seq_of(head))) end
+end
+
 -- Page units are counted apart while their request waits: a stop gives them all back.
 local function wait_with_units(c, r, domain)
   if r.flags % 2 == DOMAIN_UNIT then
@@ -103,8 +110,7 @@ local function unpark(c, most)
   local lanes = call('SPOP', fleet .. 'parked:' .. run, most)
   for _, lane in ipairs(lanes) do
     local q, priority = match(lane, '^(.*):([^:]*)$')
-    local head = call('LINDEX', tag .. q .. ':queue:' .. run .. ':' .. priority, 0)
-    if head then enter_lane(c, q, priority, rank_of(c, tonumber(priority), seq_of(head))) end
+    show_lane(c, q, priority)
   end
   return #lanes < most
 end
