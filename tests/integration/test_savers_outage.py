@@ -6,15 +6,14 @@ import json
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.saved import from_redis
+from tests.servers.tree_site import tree_site
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,34 +21,14 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-#: A tree of links: page n leads to 2n+1 and 2n+2.
 PAGES = 40
 LIMIT = 60.0
 
 
-class Tree(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        number = int(self.path.strip("/") or 0)
-        links = (child for child in (2 * number + 1, 2 * number + 2) if child < PAGES)
-        body = "".join(f'<a href="/{child}">{child}</a>' for child in links).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        """Leave standard error to pytest."""
-
-
 @pytest.fixture
 def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Tree) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+    with tree_site(PAGES) as running:
+        yield running.url
 
 
 @contextmanager
