@@ -24,7 +24,7 @@ from tests.chaos.arena import (
     WINDOW,
     an_hour_ahead,
 )
-from tests.servers.redis_fleets import Cluster, Watched, answers, is_master, is_synced
+from tests.servers.redis_fleets import Cluster, Watched, answers, is_master, until_replicated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,12 +171,13 @@ def fail_over(arena: Arena, random: Random) -> int:
     in_flight = arena.leased()
     masters = [server for server in redis.servers if is_master(server)]
     victim = random.choice(masters)
+    until_replicated(redis.servers)
     victim.kill()
     until(lambda: count_masters(redis) == len(masters), "a replica took over")
     victim.start()
     until(lambda: answers(victim) and not is_master(victim), "the old master follows")
     # Until then the next failover would lose what was never replicated.
-    until(lambda: is_synced(victim), "the old master has what it missed")
+    until_replicated(redis.servers)
     # What was settled but not replicated yet comes once more.
     return in_flight + int(UNREPLICATED * HITS * HOSTS / WINDOW)
 

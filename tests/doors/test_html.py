@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scrapy import Request
 from scrapy.http import HtmlResponse
 from scrapy.robotstxt import ProtegoRobotParser
 from scrapy.utils.test import get_crawler
@@ -114,10 +115,14 @@ lines = st.builds(
     anything | st.sampled_from(["*", "/*", "/$", "*$*", "/%2f", "/é", "fleet", "0.0001", "-1"]),
 )
 robots = st.lists(lines, max_size=20).map("\n".join) | texts
+#: URLs as requests have them, which Scrapy made ASCII.
+requested = anything.map(
+    lambda text: Request(f"http://example.com/{text.encode(errors='replace').decode()}").url
+)
 
 
 @cases()
-@given(robots, anything, texts)
+@given(robots, requested, texts)
 def test_any_robots_txt_allows_a_url_or_not(text: str, url: str, agent: str) -> None:
     body = text.encode("utf-8", "surrogatepass")
     rules = Rules(ProtegoRobotParser.from_crawler(CRAWLER, body))
@@ -125,7 +130,7 @@ def test_any_robots_txt_allows_a_url_or_not(text: str, url: str, agent: str) -> 
 
 
 @cases()
-@given(st.binary(max_size=600), anything)
+@given(st.binary(max_size=600), requested)
 def test_any_bytes_as_robots_txt_allow_a_url_or_not(body: bytes, url: str) -> None:
     rules = Rules(ProtegoRobotParser.from_crawler(CRAWLER, body))
     assert rules.allow(url, "fleet") in {True, False}

@@ -17,11 +17,11 @@ from tests.acceptance.crawls import fleet, fleet_json
 from tests.integration.tracking import CRAWL, books, lease, offers, settle, submit, until
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
-from tests.servers.redis_fleets import Server, redis_cluster, redis_sentinel
+from tests.servers.redis_fleets import Server, redis_cluster, redis_sentinel, until_replicated
 from tests.servers.small_site import Answer, small_site
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from crawling.tracker.tracker import Tracker
@@ -55,14 +55,14 @@ async def fetch_some(tracker: Tracker, count: int) -> None:
         assert await settle(tracker, leased)
 
 
-async def outlive(url: str, kill: Callable[[], None]) -> None:
+async def outlive(url: str, servers: Sequence[Server], kill: Callable[[], None]) -> None:
     """Lose the master in the middle of a crawl, and go on with another."""
     tracker = await open_tracker(url, EAGER)
     try:
         await submit(tracker, *offers(100))
         await fetch_some(tracker, 30)
         # What has reached the replicas survives; a failover may take back the last moment.
-        await asyncio.sleep(0.3)
+        await asyncio.to_thread(until_replicated, servers)
         kill()
         meanwhile: list[Unavailable] = []
         held = await patiently(lambda: tracker.lease("worker-1", 10, "link"), meanwhile)
@@ -80,12 +80,12 @@ async def outlive(url: str, kill: Callable[[], None]) -> None:
 
 async def test_a_crawl_outlives_the_master_behind_sentinels(tmp_path: Path) -> None:
     with redis_sentinel(tmp_path) as watched:
-        await outlive(watched.url, watched.master().kill)
+        await outlive(watched.url, watched.servers, watched.master().kill)
 
 
 async def test_a_crawl_outlives_a_master_of_a_cluster(tmp_path: Path) -> None:
     with redis_cluster(tmp_path, replicas=True) as cluster:
-        await outlive(cluster.url, cluster.owner("{0}fleet").kill)
+        await outlive(cluster.url, cluster.servers, cluster.owner("{0}fleet").kill)
 
 
 @contextmanager

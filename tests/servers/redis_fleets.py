@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 from tests.servers.kafka_server import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 #: Seconds after which a server that does not answer counts as down, for the others.
@@ -186,13 +186,30 @@ def is_master(server: Server) -> bool:
         return False
 
 
-def is_synced(server: Server) -> bool:
-    """Whether a replica has all that its master had when it began to follow."""
+def until_replicated(servers: Sequence[Server]) -> None:
+    """Return when every replica has what its master has now."""
+    offsets: dict[int, int] = {}
+    for server in servers:
+        if is_master(server):
+            with server.client() as client:
+                offsets[server.port] = client.info("replication")["master_repl_offset"]
+    _until(
+        lambda: all(_has_what(offsets, server) for server in servers),
+        "the replicas have what the masters have",
+    )
+
+
+def _has_what(offsets: Mapping[int, int], server: Server) -> bool:
     try:
         with server.client() as client:
-            return bool(client.info("replication").get("master_link_status") == "up")
+            told = client.info("replication")
     except RedisError:
         return False
+    if told["role"] == "master":
+        return server.port in offsets
+    offset = offsets.get(told["master_port"])
+    linked = told["master_link_status"] == "up"
+    return linked and offset is not None and bool(told["slave_repl_offset"] >= offset)
 
 
 def answers(server: Server) -> bool:
