@@ -102,4 +102,6 @@ def test_a_crawl_waits_for_whoever_empties_its_redis(
 
     crawl.communicate(timeout=LIMIT)
     assert crawl.returncode == 0
-    assert len(set(urls)) == len(urls) == PAGES
+    assert len(set(urls)) == PAGES
+    # A group that Redis took in part is set again whole, also what was taken out meanwhile.
+    assert len(urls) - PAGES <= HELD
