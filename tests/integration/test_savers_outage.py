@@ -28,7 +28,7 @@ LIMIT = 60.0
 @pytest.fixture
 def site() -> Iterator[str]:
     with tree_site(PAGES) as running:
-        yield running.url
+        yield running.url("/")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-    from tests.servers.tree_site import TreeSite
+    from tests.servers.small_site import SmallSite
 
 PAGES = 1500
 #: Bytes of a page; all pages together are 30 MB.
@@ -34,13 +34,13 @@ LIMIT = 60.0
 
 
 @pytest.fixture
-def site() -> Iterator[TreeSite]:
+def site() -> Iterator[SmallSite]:
     with tree_site(PAGES, SIZE) as running:
         yield running
 
 
-def start_crawl(site: TreeSite, folder: Path, target: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "crawling.cli", "crawl", site.url, "--save", target]
+def start_crawl(site: SmallSite, folder: Path, target: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "crawling.cli", "crawl", site.url("/"), "--save", target]
     tracker = ["--tracker", f"sqlite:///{folder}/crawl.db", "--crawlid", "c"]
     at_once = ["--concurrency", str(CONCURRENCY), "--hits", "0"]
     free = ["--allow-private", "--ignore-robots", "--depth", "20"]
@@ -52,20 +52,20 @@ def start_crawl(site: TreeSite, folder: Path, target: str) -> subprocess.Popen[s
     )
 
 
-def until_it_waits(site: TreeSite) -> int:
+def until_it_waits(site: SmallSite) -> int:
     """Return how many pages the crawl fetched before it began to wait."""
     deadline = time.monotonic() + LIMIT
     served, last = 0, time.monotonic()
     while not served or time.monotonic() < last + QUIET:
         assert time.monotonic() < deadline
-        if site.served != served:
-            served, last = site.served, time.monotonic()
+        if len(site.asked) != served:
+            served, last = len(site.asked), time.monotonic()
         time.sleep(0.05)
     return served
 
 
 def test_a_crawl_waits_for_whoever_reads_its_standard_output(
-    site: TreeSite, tmp_path: Path
+    site: SmallSite, tmp_path: Path
 ) -> None:
     crawl = start_crawl(site, tmp_path, "-")
 
@@ -80,7 +80,7 @@ def test_a_crawl_waits_for_whoever_reads_its_standard_output(
 
 
 def test_a_crawl_waits_for_whoever_empties_its_redis(
-    site: TreeSite, redis: Redis, redis_url: str, tmp_path: Path
+    site: SmallSite, redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + 8_000_000)
     try:

@@ -147,7 +147,7 @@ def redis_sentinel(folder: Path) -> Iterator[Watched]:
         for sentinel in sentinels:
             _start_sentinel(sentinel, first)
             stack.callback(sentinel.kill)
-        _until(lambda: all(map(_is_synced, servers)), "the replicas have what the master has")
+        until_replicated(servers)
         watched = Watched(servers, sentinels)
         _until(lambda: all(map(_sees_all, sentinels)), "the Sentinels know each other")
         yield watched
