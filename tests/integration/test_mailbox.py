@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,11 @@ import pytest
 from crawling.tracker.redis_tracker import RedisTracker
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Source, TrackerConfig
 from tests.integration.tracking import CRAWL, lease, offer, offers, settle, submit, sweep, until
+from tests.servers.redis_fleets import redis_sentinel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from redis import Redis
 
@@ -194,3 +198,26 @@ async def test_without_a_monitor_failures_are_kept_in_the_crawl_alone(
 
     assert not redis.exists("fleet:failures")
     assert len(await tracker.failures(CRAWL)) == 1
+
+
+async def test_an_event_is_told_when_a_replica_has_it(tmp_path: Path) -> None:
+    """So no failover can take back an end of which others know."""
+    with redis_sentinel(tmp_path) as watched:
+        master, *replicas = watched.servers
+        tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
+        await tracker.open()
+        async with opened(tracker, "one") as mailbox:
+            await submit(tracker, offer("a"))
+            for replica in replicas:
+                os.kill(replica.process.pid, signal.SIGSTOP)
+            [leased] = await lease(tracker)
+            await settle(tracker, leased)
+
+            telling = asyncio.create_task(mailbox.news(10, 5.0))
+            told, _ = await asyncio.wait([telling], timeout=1.5)
+            assert not told
+
+            os.kill(replicas[0].process.pid, signal.SIGCONT)
+            [letter] = await asyncio.wait_for(telling, 30.0)
+            assert letter.body["action"] == "finished"
+        await tracker.close()

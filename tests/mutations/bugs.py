@@ -231,4 +231,11 @@ BUGS = (
         "local back = 0",
         WORKERS,
     ),
+    Bug(
+        "an event is told before a replica has it",
+        "crawler/crawling/tracker/mailbox.py",
+        "await self._replicas.until_followed(self._keys.meta)",
+        "pass",
+        "tests/integration/test_mailbox.py",
+    ),
 )

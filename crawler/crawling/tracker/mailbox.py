@@ -25,6 +25,7 @@ from crawling.tracker.redis_records import (
     unpack_options,
     unpack_request,
 )
+from crawling.tracker.replicas import Replicas
 from crawling.tracker.scripts import answer, redis_errors
 from crawling.tracker.tracker import CrawlOptions
 
@@ -59,6 +60,7 @@ class Mailbox:
         self, redis: Redis, keys: Keys, scripts: Scripts, consumer: str, claim_after: float
     ) -> None:
         self._redis = redis
+        self._replicas = Replicas(redis)
         self._keys = keys
         self._scripts = scripts
         self._consumer = consumer
@@ -99,8 +101,15 @@ class Mailbox:
         await self._delete(self._keys.control, ids)
 
     async def news(self, limit: int, timeout: float) -> list[Letter]:
-        """Return what became of crawls: `finished` and `expired` events."""
-        return await self._letters(self._keys.outbox, limit, timeout)
+        """Return what became of crawls: `finished` and `expired` events.
+
+        A replica, if there is one, has these too: a failover does not take back what
+        others were told.
+        """
+        letters = await self._letters(self._keys.outbox, limit, timeout)
+        if letters:
+            await self._replicas.until_followed(self._keys.meta)
+        return letters
 
     async def relayed(self, ids: Sequence[str]) -> None:
         await self._delete(self._keys.outbox, ids)

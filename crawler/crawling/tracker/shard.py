@@ -6,7 +6,6 @@ docs/explanation/shards.md says.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from crawling.exceptions import Unavailable
@@ -22,6 +21,7 @@ from crawling.tracker.redis_records import (
     unpack_trace,
 )
 from crawling.tracker.redis_tracker import RedisTracker
+from crawling.tracker.replicas import CONFIRM_MS, Replicas
 from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
@@ -35,12 +35,9 @@ if TYPE_CHECKING:
         Offer,
         Source,
         Trace,
+        TrackerConfig,
     )
 
-#: Milliseconds in which a replica must have what it is asked to confirm.
-CONFIRM_MS = 1000
-#: Seconds for which it is believed that a shard has replicas, or none.
-BELIEVED = 5.0
 #: Crawls that are looked at in one step.
 MOST_LISTED = 64
 
@@ -82,8 +79,9 @@ class Entered(NamedTuple):
 class Shard(RedisTracker):
     """A tracker whose crawls have other parts elsewhere."""
 
-    _replicas = False
-    _asked = float("-inf")
+    def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
+        super().__init__(url, config, tag=tag)
+        self.replicas = Replicas(self._redis)
 
     async def enter(
         self,
@@ -130,7 +128,7 @@ class Shard(RedisTracker):
             )
             for part, begin in enumerate(range(0, max(len(offers), 1), MOST_OFFERS))
         ]
-        if found and await self._has_replicas():
+        if found and await self.replicas.exist():
             answers = await self._confirmed(calls)
         else:
             answers = [await self._scripts.run("submit", *call) for call in calls]
@@ -227,21 +225,14 @@ class Shard(RedisTracker):
     def _names(self, crawl: CrawlId) -> dict[str, str | int]:
         return {**super()._names(crawl), "spread": 1}
 
-    async def _has_replicas(self) -> bool:
-        if time.monotonic() > self._asked + BELIEVED:
-            about = await self._ask("INFO", "replication")
-            self._replicas = about["connected_slaves"] > 0
-            self._asked = time.monotonic()
-        return self._replicas
-
     async def _confirmed(
         self, calls: Sequence[Sequence[str | bytes | float]]
     ) -> list[list[int]]:
         """Return when a replica has what the calls wrote."""
         answers, replicas = await self._scripts.run_confirmed("submit", calls, CONFIRM_MS)
         if not replicas:
-            self._asked = float("-inf")
-            if await self._has_replicas():
+            self.replicas.doubt()
+            if await self.replicas.exist():
                 raise Unavailable(f"{self._place}: no replica has confirmed new links in time")
         return answers
 
