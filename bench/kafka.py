@@ -6,7 +6,7 @@ import asyncio
 import json
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,15 @@ from uuid import uuid4
 from redis import Redis
 
 from bench.peers import ROOT
-from bench.processes import CRAWLER_CORE, SERVER_CORE, InVain, cpu_seconds, pin_redis, running
+from bench.processes import (
+    CRAWLER_CORE,
+    SERVER_CORE,
+    InVain,
+    cpu_seconds,
+    pin_redis,
+    pinned,
+    running,
+)
 from bench.report import Table
 from crawling import settings as defaults
 from crawling.service.config import named
@@ -24,7 +32,7 @@ from tests.servers.kafka_server import any_kafka
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 REQUESTS = 20_000
 #: Requests that share a crawl.
@@ -37,13 +45,22 @@ PACKAGES = ":".join(str(ROOT / folder) for folder in ("crawler", "kafka-monitor"
 def measure(requests: int = REQUESTS) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        hosts = stack.enter_context(any_kafka(folder))
-        if hosts is None:
-            raise InVain("there is no Kafka: set KAFKA_HOSTS, or run `make test` once")
+        hosts = stack.enter_context(kafka_on(SERVER_CORE, folder))
         url = stack.enter_context(redis_server(folder))
         pin_redis(url, SERVER_CORE)
         runs = {size: _run(url, hosts, folder, requests, size) for size in SIZES}
     return {"requests": requests, "runs": {str(size): run for size, run in runs.items()}}
+
+
+@contextmanager
+def kafka_on(core: int, folder: Path) -> Iterator[str]:
+    """Yield the address of a broker, which has *core* if it is our own."""
+    with ExitStack() as stack:
+        with pinned(core):
+            hosts = stack.enter_context(any_kafka(folder))
+        if hosts is None:
+            raise InVain("there is no Kafka: set KAFKA_HOSTS, or run `make test` once")
+        yield hosts
 
 
 def _run(url: str, hosts: str, folder: Path, requests: int, size: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.crawl import WARM_UP
+from bench.kafka import kafka_on
 from bench.peers import CONCURRENCY, ROOT
 from bench.processes import (
     CRAWLER_CORE,
@@ -80,7 +81,9 @@ def measure_memory(pages: int) -> dict[str, Any]:
 
 
 @contextmanager
-def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
+def crawling(
+    count: int, *, kafka: bool = False, **settings: str
+) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
     """Let *count* workers crawl the site, on one core together; servers have the other."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -88,13 +91,16 @@ def crawling(count: int) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
         url = stack.enter_context(redis_server(folder))
         pin_redis(url, SERVER_CORE)
         submit(url, site.start)
+        env = {**SETTINGS, **settings, "TRACKER": url}
+        if kafka:
+            env["KAFKA_HOSTS"] = stack.enter_context(kafka_on(SERVER_CORE, folder))
         workers = [
             stack.enter_context(
                 running(
                     RUN_SPIDER,
                     core=CRAWLER_CORE,
                     cwd=ROOT / "crawler",
-                    env={**SETTINGS, "TRACKER": url},
+                    env=env,
                 )
             )
             for _ in range(count)

@@ -16,7 +16,7 @@ from scrapy.utils.test import get_crawler
 
 from crawling.exceptions import RequestError
 from crawling.robots_middleware import Rules
-from crawling.spiders.lxmlhtml import extract_links
+from crawling.spiders.link_extraction import extract_links
 from crawling.tracker.urls import check_url
 from tests.doors.cases import cases, texts
 from tests.doors.urls import anything

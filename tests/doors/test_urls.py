@@ -11,7 +11,7 @@ from crawling.exceptions import RequestError
 from crawling.links import LinkRules
 from crawling.service.addresses import is_private
 from crawling.service.text import printable
-from crawling.spiders.lxmlhtml import Base
+from crawling.spiders.link_extraction import Base
 from crawling.tracker.tracker import DROPPED_REASONS, CrawlId, CrawlOptions, Lease
 from crawling.tracker.urls import MAX_URL_LENGTH, check_url, domain_of, fingerprint, host_of
 from tests.doors.cases import cases

@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 from crawling.exceptions import ConfigError, RequestError
 from crawling.service.patterns import compile_regex, find_all
+from crawling.spiders.link_extraction import text_of
 from crawling.spiders.link_spider import LinkSpider
-from crawling.spiders.lxmlhtml import text_of
 from crawling.tracker.urls import host_of
 
 if TYPE_CHECKING:

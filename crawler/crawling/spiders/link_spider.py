@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crawling.links import LinkBatch
-from crawling.spiders.lxmlhtml import extract_links
+from crawling.spiders.link_extraction import extract_links
 from crawling.spiders.redis_spider import RedisSpider
 
 if TYPE_CHECKING:

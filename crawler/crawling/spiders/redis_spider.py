@@ -9,7 +9,7 @@ from scrapy import Spider
 from crawling.held_lease import current_lease
 from crawling.items import RawResponseItem
 from crawling.request_record import requestid
-from crawling.spiders.lxmlhtml import encoding_of
+from crawling.spiders.link_extraction import encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError
 from crawling.service.patterns import compile_regex, find_all
+from crawling.spiders.link_extraction import Base, text_of
 from crawling.spiders.link_spider import LinkSpider
-from crawling.spiders.lxmlhtml import Base, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,7 +8,7 @@ from scrapy import Request
 from crawling.held_lease import current_lease
 from crawling.links import PRIORITY_STEP, LinkRules
 from crawling.request_record import SAME_DEPTH
-from crawling.spiders.lxmlhtml import extract_links
+from crawling.spiders.link_extraction import extract_links
 from crawling.spiders.redis_spider import RedisSpider
 
 if TYPE_CHECKING:

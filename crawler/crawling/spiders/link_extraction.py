@@ -1,7 +1,6 @@
 """Link extraction from markup as broken as the web has it.
 
-The parser is Scrapy's (lxml); what is around it makes a hostile page cost seconds and
-megabytes at most, and joins the common forms of URLs without parsing them.
+`markup` finds the tags; here their URLs are joined, the common forms without parsing them.
 """
 
 from __future__ import annotations
@@ -12,30 +11,20 @@ from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
-from lxml import etree
 from scrapy.http import HtmlResponse, TextResponse, XmlResponse
 from w3lib.url import safe_url_string
 
 from crawling.service.patterns import MAX_LINKS
+from crawling.spiders.markup import anchors
 from crawling.tracker.urls import PLAIN_PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from scrapy.http import Response
 
 logger = logging.getLogger(__name__)
 
-#: Characters of one page that are parsed: a tree takes some 20 times the memory.
+#: Characters of one page that are looked at.
 MAX_MARKUP = 10_000_000
-#: Characters of a link's text that are kept, and tags inside the link that are visited:
-#: nested links (`<a><div><a>…`) would otherwise repeat the page at every level.
-MAX_TEXT = 2000
-MAX_TEXT_TAGS = 200
-#: Characters of one tag, script or comment in a large page.  libxml2 compares each
-#: attribute with all others: 100,000 of them in one tag take 9 s.
-MAX_TAG = 8192
-LARGE = 65_536
 
 #: Schemes that name no document which could be fetched: not links.
 NOT_LINKS = frozenset(
@@ -43,15 +32,6 @@ NOT_LINKS = frozenset(
     "skype sms tel urn vbscript viber view-source whatsapp xmpp".split()
 )
 
-# Linear: whatever comes is matched, and what is left open ends with the page.  A tag of
-# more than 1000 attributes is matched in part, without its end.
-_TAG = re.compile(
-    r"<script\b.*?(?:</script[^>]*>?|\Z)"
-    r"|<style\b.*?(?:</style[^>]*>?|\Z)"
-    r"|<!--.*?(?:-->|\Z)"
-    r"|<[a-z](?:[^=>]+|=\s*(?:\"[^\"]*\"?|'[^']*'?)?){0,2000}>?",
-    re.DOTALL | re.IGNORECASE,
-)
 _SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.\-]*):")
 _SPACE_AROUND = "".join(map(chr, range(33)))
 _SPACE_INSIDE = re.compile(r"[\t\n\r]+")
@@ -78,20 +58,17 @@ def extract_links(response: Response) -> dict[str, str]:
     text = text_of(response)
     if len(text) > MAX_MARKUP:
         _warn("Page is too long, links are read from its beginning", response)
-    root = _parse(text[:MAX_MARKUP])
-    if root is None:
-        return {}
-    elements = list(islice(root.iter("base", "a", "area"), MAX_LINKS))
-    if len(elements) == MAX_LINKS:
+    found = list(islice(anchors(text[:MAX_MARKUP].replace("\0", "")), MAX_LINKS))
+    if len(found) == MAX_LINKS:
         _warn("Page has too many links, the rest is left out", response)
-    base = Base(response.url, encoding_of(response), _base_href(elements))
+    bases = (anchor.href for anchor in found if anchor.tag == "base")
+    base = Base(response.url, encoding_of(response), next(bases, None))
     links: dict[str, str] = {}
-    for element in elements:
-        href = element.get("href")
-        if href is not None and element.tag != "base":
+    for tag, href, words in found:
+        if tag != "base":
             url = base.join(href)
             if url is not None and url not in links:
-                links[url] = _text(element)
+                links[url] = words
     return links
 
 
@@ -141,9 +118,8 @@ class Base:
 
     def join(self, href: str) -> str | None:
         """Return the absolute URL without fragment, None for what is no link."""
-        href = _stripped(href)
-        plain = _PLAIN.fullmatch(href)
-        if plain and not (href.startswith(".") or "/." in href):
+        plain = _PLAIN.fullmatch(href) or _PLAIN.fullmatch(href := _stripped(href))
+        if plain and not ("/." in href or href[0] == "."):
             return self._prefixes[plain.lastgroup or ""] + href
         scheme = _SCHEME.match(href)
         if not href or (scheme and scheme[1].lower() in NOT_LINKS):
@@ -173,43 +149,5 @@ def _is_markup(response: Response) -> bool:
     return isinstance(response, TextResponse) and not response.headers.get("Content-Type")
 
 
-def _parse(text: str) -> etree._Element | None:
-    text = text.replace("\0", "")
-    if len(text) > LARGE:
-        text = _TAG.sub(_cut, text)
-    parser = etree.HTMLParser(
-        encoding="utf-8", huge_tree=True, remove_comments=True, remove_pis=True
-    )
-    try:
-        return etree.fromstring(text.encode("utf-8", "replace"), parser)
-    except etree.XMLSyntaxError:
-        return None
-
-
 def _warn(message: str, response: Response) -> None:
     logger.warning(message, extra={"action": "extract_links", "url": response.url})
-
-
-def _cut(tag: re.Match[str]) -> str:
-    return tag[0] if len(tag[0]) <= MAX_TAG and tag[0].endswith(">") else ""
-
-
-def _base_href(elements: Iterable[etree._Element]) -> str | None:
-    """Return the first base with an href, as browsers do."""
-    hrefs = (element.get("href") for element in elements if element.tag == "base")
-    return next((href for href in hrefs if href is not None), None)
-
-
-def _text(element: etree._Element) -> str:
-    if not len(element):
-        return (element.text or "")[:MAX_TEXT]
-    return "".join(_strings(element))[:MAX_TEXT]
-
-
-def _strings(element: etree._Element) -> Iterator[str]:
-    yield element.text or ""
-    walk = islice(etree.iterwalk(element, events=("start", "end")), 1, MAX_TEXT_TAGS)
-    for event, child in walk:
-        if child is element:
-            return
-        yield (child.text if event == "start" else child.tail) or ""
