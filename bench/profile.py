@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 #: Samples a second.
-RATE = 250
+RATE = 50
 #: Leaves of threads that wait for work, whatever the sampler thinks.
 WAITING = ("Condition.wait (threading", "_worker (concurrent/futures", "wait (threading")
 #: Stage -> what names it, in frames of the form `function (file.py:line)`.  The frame
@@ -74,7 +74,7 @@ def measure(seconds: float) -> dict[str, Any]:
 
 def _record(pid: int, seconds: float, path: Path) -> list[str]:
     command = ["py-spy", "record", "--format", "raw", "--pid", str(pid), "--output", str(path)]
-    command += ["--rate", str(RATE), "--duration", str(round(seconds)), "--threads", "--nonblocking"]
+    command += ["--rate", str(RATE), "--duration", str(round(seconds)), "--threads"]
     spy = Path(sys.executable).with_name("py-spy")
     subprocess.run([str(spy), *command[1:]], check=True, capture_output=True)
     return path.read_text().splitlines()

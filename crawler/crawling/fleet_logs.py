@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from scrapy import signals
 from scrapy.exceptions import NotConfigured
 from scrapy.logformatter import LogFormatter
 
 from crawling.outcomes import Released
 from crawling.redis_retry_middleware import GaveUp
 from crawling.service.config import read
-from crawling.service.logs import install
+from crawling.service.logs import install, make_no_others
 
 if TYPE_CHECKING:
     from scrapy import Request, Spider
@@ -29,7 +30,14 @@ class FleetLogs:
         if read(crawler.settings, "LOG_ENABLED"):
             raise NotConfigured
         install(crawler.settings)
-        return cls()
+        logs = cls()
+        crawler.signals.connect(logs.spider_opened, signals.spider_opened)
+        return logs
+
+    def spider_opened(self) -> None:
+        # Scrapy has just asked for all records, for handlers that we do without.
+        logging.getLogger("scrapy").setLevel(logging.NOTSET)
+        make_no_others()
 
 
 class FleetLogFormatter(LogFormatter):

@@ -34,7 +34,13 @@ def install(settings: Settings) -> None:
     handler = make_handler(settings)
     _installed.append(handler)
     logging.root.addHandler(handler)
-    logging.root.setLevel(min(handler.level, logging.root.level or handler.level))
+    make_no_others()
+
+
+def make_no_others() -> None:
+    """Let no record be made that our handler would not take: ten a page, in a worker."""
+    for handler in _installed:
+        logging.root.setLevel(handler.level)
 
 
 def make_handler(settings: Settings) -> logging.Handler:

@@ -72,7 +72,8 @@ class RedisSpider(Spider):
 
     def reconstruct_headers(self, message: Request | Response) -> dict[str, list[str]]:
         """Return all values of all headers; latin-1, so that the bytes can be had back."""
+        # Past `Headers.items`, which normalises each name twice more.
         return {
             name.decode("latin-1"): [value.decode("latin-1") for value in values]
-            for name, values in message.headers.items()
+            for name, values in dict.items(message.headers)
         }
