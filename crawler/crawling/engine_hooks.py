@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy import Request
+from scrapy.utils.asyncgen import as_async_generator
 from scrapy.utils.defer import aiter_errback
 from twisted.python.failure import Failure
 
@@ -58,7 +59,7 @@ class EngineHooks:
         self._download = _wrap(handlers, "download_request_async", self.download)
         self._scrape = _wrap(scraper, "enqueue_scrape", self.scrape)
         self._call_spider = _wrap(scraper, "call_spider_async", self.call_spider)
-        self._handle_output = _wrap(scraper, "handle_spider_output_async", self.handle_output)
+        _wrap(scraper, "handle_spider_output_async", self.handle_output)
         self._process_item = _wrap(scraper, "start_itemproc_async", self.process_item)
         self._close_spider = _wrap(engine, "close_spider_async", self.close_spider)
 
@@ -138,12 +139,11 @@ class EngineHooks:
         self, output: Iterable[Any] | AsyncIterator[Any], request: Request, response: Any
     ) -> None:
         """Do with a callback's output what Scrapy does, which makes five tasks a page for it."""
-        if not isinstance(output, AsyncIterator):
-            await self._handle_output(output, request, response)
-            return
+        # What an errback yields comes as a plain iterable.
+        found = _without_stray(as_async_generator(output))
         error = self._scraper.handle_spider_error
         items: set[asyncio.Task[None]] = set()
-        async for each in aiter_errback(_without_stray(output), error, request, response):
+        async for each in aiter_errback(found, error, request, response):
             if isinstance(each, LinkBatch):
                 self._work.batch(each)
             elif isinstance(each, Request):
