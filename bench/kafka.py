@@ -27,7 +27,8 @@ from bench.processes import (
 from bench.report import Table
 from crawling import settings as defaults
 from crawling.service.config import named
-from crawling.service.kafka import KafkaSender, kafka_config
+from crawling.service.kafka import kafka_config
+from crawling.service.kafka_sender import KafkaSender
 from tests.servers.kafka_server import any_kafka
 from tests.servers.redis_server import redis_server
 

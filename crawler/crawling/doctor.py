@@ -17,7 +17,8 @@ from uuid import uuid4
 
 from crawling.exceptions import ConfigError, FleetError, Unavailable
 from crawling.service.config import own_address, read, tracker_config
-from crawling.service.kafka import KafkaReader, KafkaSender, kafka_config, topic_of
+from crawling.service.kafka import KafkaReader, kafka_config, topic_of
+from crawling.service.kafka_sender import KafkaSender
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId
 from crawling.tracker.urls import fingerprint

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import scrapy
@@ -23,7 +22,7 @@ from crawling.links import LinkBatch
 from crawling.outcomes import Cancelled, Released, cause_of, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from scrapy.core.engine import ExecutionEngine
     from scrapy.http import Response

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError, FleetError, MessageError, Problem, Unavailable
 from crawling.messages.reading import LARGEST_MESSAGE, read_message
-from crawling.service.kafka import KafkaSender, kafka_config
+from crawling.service.kafka import kafka_config
+from crawling.service.kafka_sender import KafkaSender
 from kafka_monitor.lines import lines_of
 
 if TYPE_CHECKING:

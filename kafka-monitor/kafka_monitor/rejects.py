@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crawling.exceptions import MessageError
-    from crawling.service.kafka import KafkaSender, Record
+    from crawling.service.kafka import Record
+    from crawling.service.kafka_sender import KafkaSender
 
 logger = logging.getLogger(__name__)
 

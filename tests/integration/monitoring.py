@@ -12,7 +12,8 @@ from kafka import KafkaConsumer, TopicPartition
 
 from crawling import settings as fleet
 from crawling.service.config import named, tracker_config
-from crawling.service.kafka import KafkaReader, KafkaSender, kafka_config
+from crawling.service.kafka import KafkaReader, kafka_config
+from crawling.service.kafka_sender import KafkaSender
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.redis_tracker import RedisTracker
 from kafka_monitor import settings as monitor

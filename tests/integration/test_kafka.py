@@ -11,7 +11,8 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from crawling.exceptions import RequestError, TooLarge, Unavailable
-from crawling.service.kafka import KafkaConfig, KafkaReader, KafkaSender, topic_of
+from crawling.service.kafka import KafkaConfig, KafkaReader, topic_of
+from crawling.service.kafka_sender import KafkaSender
 from crawling.service.outbound import Outbound
 from tests.integration.tracking import until
 from tests.servers.kafka_server import kafka_server
@@ -105,7 +106,7 @@ async def test_a_broker_that_is_not_there_is_named_with_setting_and_address() ->
 async def test_what_a_dead_broker_did_not_acknowledge_can_be_sent_again(
     kafka_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawling.service.kafka.DELIVERY_TIMEOUT", 11.0)
+    monkeypatch.setattr("crawling.service.kafka_sender.DELIVERY_TIMEOUT", 11.0)
     topic, refused = "demo.crawled_firehose", list[Unavailable]()
 
     with kafka_server(kafka_folder) as broker:
@@ -131,7 +132,7 @@ async def test_what_a_dead_broker_did_not_acknowledge_can_be_sent_again(
 async def test_a_topic_that_was_deleted_is_made_again(
     kafka_hosts: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawling.service.kafka.DELIVERY_TIMEOUT", 11.0)
+    monkeypatch.setattr("crawling.service.kafka_sender.DELIVERY_TIMEOUT", 11.0)
     config, topic = KafkaConfig((kafka_hosts,)), f"{topic_prefix}.crawled_app"
     sender = await opened(KafkaSender(config))
     await sender.send(topic, b"before")

@@ -9,7 +9,8 @@ import pytest
 
 from crawling.exceptions import Unavailable
 from crawling.service.config import load_settings
-from crawling.service.kafka import KafkaReader, KafkaSender, kafka_config
+from crawling.service.kafka import KafkaReader, kafka_config
+from crawling.service.kafka_sender import KafkaSender
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import kafka_server
 

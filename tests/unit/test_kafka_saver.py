@@ -28,11 +28,19 @@ def encoded(page: Any, **how: Any) -> tuple[dict[str, Any], int]:
     return json.loads(message), len(message)
 
 
-def test_the_keys_are_sorted_and_slashes_escaped_as_in_scrapy_cluster() -> None:
+def test_a_message_is_utf_8_with_its_keys_sorted() -> None:
     message = Encoding(limit=LIMIT).encode(make_page(body=b"<p>\xc3\xbc</p>", encoding="utf-8"))
 
     assert list(json.loads(message)) == sorted(json.loads(message))
-    assert rb'"body":"<p>\u00fc<\/p>"' in message
+    assert '"body":"<p>ü</p>"'.encode() in message
+
+
+def test_what_utf_8_or_64_bits_cannot_hold_is_written_as_well() -> None:
+    attrs = {"half": "\ud800", "much": 2**70}
+
+    message, _ = encoded(make_page(body=b"<p>", encoding="utf-8", attrs=attrs))
+
+    assert message["attrs"] == attrs
 
 
 @pytest.mark.parametrize("kind", BODIES)

@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
     KafkaConfigurationError,
     KafkaError,
-    KafkaTimeoutError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
-    TopicAlreadyExistsError,
     UnsupportedCodecError,
 )
 from kafka.structs import OffsetAndMetadata
@@ -43,8 +40,6 @@ logging.getLogger("kafka").setLevel(logging.CRITICAL)
 ANSWER_TIMEOUT = 10.0
 #: Seconds at most between two attempts to connect: who waits goes on soon after.
 MAX_BACKOFF = 1.0
-#: Seconds for which the client tries to deliver a message before it is ours again.
-DELIVERY_TIMEOUT = 15.0
 #: Seconds for which a group keeps the partitions of a reader that was killed.
 SESSION_TIMEOUT = 10.0
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -142,208 +137,27 @@ def topic_of(prefix: str, kind: str, appid: str = "") -> str:
     return topic
 
 
-class _Client:
+class KafkaClient:
     """A blocking client whose calls run, one by one, on one thread."""
 
     def __init__(self, config: KafkaConfig, name: str) -> None:
-        self._config = config
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.config = config
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix=name)
 
-    def _options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:
         return {
-            "bootstrap_servers": list(self._config.hosts),
+            "bootstrap_servers": list(self.config.hosts),
             "bootstrap_timeout_ms": int(ANSWER_TIMEOUT * 1000),
             "reconnect_backoff_max_ms": int(MAX_BACKOFF * 1000),
-            **self._config.security,
+            **self.config.security,
         }
 
-    async def _run(self, call: Callable[..., Result], *args: Any) -> Result:
-        with kafka_errors(self._config):
-            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *args)
+    async def run(self, call: Callable[..., Result], *args: Any) -> Result:
+        with kafka_errors(self.config):
+            return await asyncio.get_running_loop().run_in_executor(self.thread, call, *args)
 
 
-class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
-    """One that can be closed with messages that it never delivers."""
-
-    def flush(self, timeout: float | None = None) -> None:
-        with suppress(KafkaTimeoutError):
-            super().flush(timeout)
-
-
-class _Message(NamedTuple):
-    topic: str
-    value: bytes
-    key: bytes | None
-    headers: list[tuple[str, bytes]]
-
-
-class _Refused(TooLarge):
-    """By the brokers: a topic takes less than the producer does."""
-
-
-def _let_go(producer: _Producer) -> None:
-    threading.Thread(target=producer.close, args=(0,), daemon=True).start()
-
-
-class KafkaSender(_Client):
-    """Sends messages that all in-sync replicas have when `send` returns; idempotent.
-
-    A producer that has failed to deliver one message may never deliver another: its
-    sequence numbers are then broken.  It is given up, with all that it still has, and the
-    next message goes by a new one.  What the brokers find too large is such a failure.
-    """
-
-    def __init__(self, config: KafkaConfig) -> None:
-        super().__init__(config, "kafka-sender")
-        self._producer: _Producer | None = None
-        self._opening: asyncio.Task[_Producer] | None = None
-        self._topics: set[str] = set()
-        self._making: dict[str, asyncio.Task[None]] = {}
-        #: One by one goes what was refused together with others.
-        self._suspects = asyncio.Lock()
-
-    async def open(self) -> None:
-        await self._ready()
-
-    async def _ready(self) -> _Producer:
-        """Return the producer, made by the first of those who need one."""
-        if self._producer is not None:
-            return self._producer
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._run(self._connect))
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
-
-    def _opened(self, opening: asyncio.Task[_Producer]) -> None:
-        self._opening = None
-        if not opening.cancelled() and opening.exception() is None:
-            self._producer = opening.result()
-
-    def _give_up(self, producer: _Producer) -> None:
-        if producer is self._producer:
-            self._producer = None
-            # It may have failed because a topic was deleted.
-            self._topics.clear()
-            _let_go(producer)
-
-    def _connect(self) -> _Producer:
-        return _Producer(
-            **self._options(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type=self._config.compression,
-            linger_ms=int(self._config.linger * 1000),
-            batch_size=131_072,
-            max_request_size=self._config.max_request_size,
-            max_block_ms=int(ANSWER_TIMEOUT * 1000),
-            request_timeout_ms=int(ANSWER_TIMEOUT * 1000),
-            delivery_timeout_ms=int(DELIVERY_TIMEOUT * 1000),
-            metrics_enabled=False,
-        )
-
-    async def ensure_topic(self, topic: str) -> None:
-        """Make the topic unless there is one; all who want the same share one attempt."""
-        if topic in self._topics:
-            return
-        if topic not in self._making:
-            self._making[topic] = asyncio.create_task(self._run(self._make_topic, topic))
-            self._making[topic].add_done_callback(lambda making: self._made(topic, making))
-        await asyncio.shield(self._making[topic])
-
-    def _made(self, topic: str, making: asyncio.Task[None]) -> None:
-        del self._making[topic]
-        if not making.cancelled() and making.exception() is None:
-            self._topics.add(topic)
-
-    def _make_topic(self, topic: str) -> None:
-        options = {
-            "num_partitions": self._config.partitions,
-            "replication_factor": self._config.replication,
-        }
-        admin = KafkaAdminClient(**self._options())
-        try:
-            admin.create_topics({topic: options}, wait_for_metadata=True)
-        except TopicAlreadyExistsError:
-            return
-        finally:
-            admin.close()
-
-    async def send(
-        self,
-        topic: str,
-        value: bytes,
-        *,
-        key: bytes | None = None,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:
-        """Return when the brokers have acknowledged the message.
-
-        Raise `Unavailable` when they did not in time: it may have arrived all the same.
-        Raise `TooLarge` for a message that is.
-        """
-        await self.ensure_topic(topic)
-        message = _Message(topic, value, key, list(headers))
-        producer = await self._ready()
-        try:
-            await self._deliver(producer, message)
-        except Unavailable:
-            self._give_up(producer)
-            raise
-        except _Refused:
-            # So is all that the producer had: alone it shows whether it was this one.
-            self._give_up(producer)
-            await self._deliver_alone(message)
-
-    async def _deliver_alone(self, message: _Message) -> None:
-        async with self._suspects:
-            producer = await self._run(self._connect)
-            try:
-                await self._deliver(producer, message)
-            finally:
-                _let_go(producer)
-
-    async def _deliver(self, producer: _Producer, message: _Message) -> None:
-        try:
-            with kafka_errors(self._config):
-                sending = self._send(producer, message)
-                await asyncio.wait_for(sending, DELIVERY_TIMEOUT + 1)
-        except asyncio.TimeoutError as error:
-            raise Unavailable(f"KAFKA_HOSTS: no answer from {self._config.address}") from error
-
-    async def _send(self, producer: _Producer, message: _Message) -> None:
-        loop = asyncio.get_running_loop()
-        acknowledged: asyncio.Future[None] = loop.create_future()
-
-        def settle(error: BaseException | None) -> None:
-            if acknowledged.done():
-                return
-            if error is None:
-                acknowledged.set_result(None)
-            else:
-                acknowledged.set_exception(error)
-
-        def send() -> None:
-            sent = producer.send(**message._asdict())
-            # Too large for the producer itself: nothing was sent, and it is as good as new.
-            if sent.failed() and isinstance(sent.exception, TOO_LARGE):
-                raise sent.exception
-            sent.add_callback(lambda _: loop.call_soon_threadsafe(settle, None))
-            sent.add_errback(lambda error: loop.call_soon_threadsafe(settle, error))
-
-        await self._run(send)
-        try:
-            await acknowledged
-        except TOO_LARGE as error:
-            raise _Refused(str(error)) from error
-
-    async def close(self) -> None:
-        """Send what is on its way, and let go of the brokers."""
-        if self._producer is not None:
-            await self._run(self._producer.close, ANSWER_TIMEOUT)
-        self._thread.shutdown(wait=False)
-
-
-class KafkaReader(_Client):
+class KafkaReader(KafkaClient):
     """Reads topics: with a *group* shared with its other members, else all by itself.
 
     A member with the name *instance* takes over at once from an earlier one of that name.
@@ -369,19 +183,19 @@ class KafkaReader(_Client):
 
     async def open(self) -> None:
         """Connect; without a group the place to read from is then fixed."""
-        self._consumer = await self._run(self._connect)
+        self._consumer = await self.run(self._connect)
 
     def _connect(self) -> Any:
         consumer = KafkaConsumer(
-            **self._options(),
+            **self.options(),
             group_id=self._group,
             group_instance_id=self._instance,
             session_timeout_ms=int(SESSION_TIMEOUT * 1000),
             auto_offset_reset=self._reset,
             enable_auto_commit=False,
             allow_auto_create_topics=False,
-            fetch_max_bytes=max(self._config.max_fetch_bytes, 52_428_800),
-            max_partition_fetch_bytes=self._config.max_fetch_bytes,
+            fetch_max_bytes=max(self.config.max_fetch_bytes, 52_428_800),
+            max_partition_fetch_bytes=self.config.max_fetch_bytes,
             metadata_max_age_ms=5000,
             metrics_enabled=False,
         )
@@ -400,7 +214,7 @@ class KafkaReader(_Client):
 
     async def poll(self, limit: int, timeout: float) -> list[Record]:
         """Return up to *limit* messages, none after *timeout* seconds."""
-        found = await self._run(self._poll, limit, timeout)
+        found = await self.run(self._poll, limit, timeout)
         return [
             Record(
                 record.topic,
@@ -423,7 +237,7 @@ class KafkaReader(_Client):
 
     async def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Let the group go on at *offsets*, (topic, partition) to the next offset to read."""
-        await self._run(self._commit, offsets)
+        await self.run(self._commit, offsets)
 
     def _commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         places = {
@@ -441,12 +255,12 @@ class KafkaReader(_Client):
 
     async def assignment(self) -> set[tuple[str, int]]:
         """Return the (topic, partition) pairs that are read here."""
-        places = await self._run(self._consumer.assignment)
+        places = await self.run(self._consumer.assignment)
         return {(place.topic, place.partition) for place in places}
 
     async def ends(self) -> dict[tuple[str, int], int]:
         """Return (topic, partition) to the offset behind its last message."""
-        found = await self._run(self._ends)
+        found = await self.run(self._ends)
         return {(place.topic, place.partition): end for place, end in found.items()}
 
     def _ends(self) -> Mapping[Any, int]:
@@ -455,12 +269,12 @@ class KafkaReader(_Client):
 
     async def topics(self) -> set[str]:
         """Return the names of all topics."""
-        return set(await self._run(self._consumer.topics))
+        return set(await self.run(self._consumer.topics))
 
     async def close(self) -> None:
         if self._consumer is not None:
-            await self._run(self._close)
-        self._thread.shutdown(wait=False)
+            await self.run(self._close)
+        self.thread.shutdown(wait=False)
 
     def _close(self) -> None:
         self._consumer.close(autocommit=False)

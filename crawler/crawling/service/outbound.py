@@ -12,7 +12,7 @@ from crawling.service.kafka import topic_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from crawling.service.kafka import KafkaSender
+    from crawling.service.kafka_sender import KafkaSender
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import ConfigError
 from crawling.service.config import tracker_config
-from crawling.service.kafka import KafkaSender, kafka_config
+from crawling.service.kafka import kafka_config
+from crawling.service.kafka_sender import KafkaSender
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.redis_tracker import RedisTracker
 from crawling.tracker.sharded_tracker import ShardedTracker
