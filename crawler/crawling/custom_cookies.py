@@ -56,6 +56,8 @@ def _crawl_cookies(request: Request) -> dict[str, str]:
 
 
 def _own_cookies(request: Request) -> dict[str, str]:
+    if not request.cookies:
+        return {}
     if domain_or_none(_asked_for(request)) != domain_or_none(request.url):
         return {}
     if isinstance(request.cookies, dict):

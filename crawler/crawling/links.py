@@ -58,6 +58,7 @@ class LinkRules:
         )
         self._allow = _union(shared, "allow_regex")
         self._deny = _union(shared, "deny_regex")
+        self._has_patterns = bool(self._extensions or self._allow or self._deny)
         self._origin = lru_cache(maxsize=ORIGINS)(self._judge_origin)
         for option in ("link_regex", "id_regex"):
             pattern = shared.get(option) or ""
@@ -68,18 +69,16 @@ class LinkRules:
     def offers(self, urls: Iterable[str], lease: Lease) -> list[Offer]:
         """Return one offer for each distinct page among *urls*, found on the leased one."""
         priority, depth = lease.priority - PRIORITY_STEP, lease.depth + 1
-        offers: dict[bytes, Offer] = {}
         extras = inherited(lease)
+        offers: dict[bytes, Offer] = {}
         for url in urls:
-            offer = _offer(url, *self._judge(url), priority, depth)
-            if extras and not offer.rule:
-                offer = offer._replace(extras=extras)
+            offer = _offer(url, self._judge(url), priority, depth, extras)
             offers.setdefault(offer.fingerprint, offer)
         return list(offers.values())
 
     def seed(self, url: str, priority: int) -> Offer:
         """Return the offer of a seed, which is refused only where no redirect may lead."""
-        return _offer(url, *self._judge_place(url), priority, 0)
+        return _offer(url, self._judge_place(url), priority, 0, b"")
 
     def rule(self, url: str) -> str:
         """Return the reason for which *url* is not followed, "" when it is."""
@@ -90,24 +89,26 @@ class LinkRules:
         return self._judge_place(url)[1]
 
     def _judge(self, url: str) -> tuple[str, str]:
-        domain, rule = self._judge_place(url)
-        if rule:
-            return domain, rule
+        verdict = self._judge_place(url)
+        if verdict[1] or not self._has_patterns:
+            return verdict
+        domain = verdict[0]
         if self._extensions and _file_name(url).endswith(self._extensions):
             return domain, "extension"
-        if self._allow or self._deny:
-            text = url.encode("utf-8", "replace")
-            if self._deny and self._deny.search(text):
-                return domain, "deny"
-            if self._allow and not self._allow.search(text):
-                return domain, "deny"
-        return domain, ""
+        text = url.encode("utf-8", "replace")
+        if self._deny and self._deny.search(text):
+            return domain, "deny"
+        if self._allow and not self._allow.search(text):
+            return domain, "deny"
+        return verdict
 
     def _judge_place(self, url: str) -> tuple[str, str]:
         if len(url) > MAX_URL_LENGTH:
             domain, rule = self._judge_origin(url)
             return domain, "scheme" if rule == "scheme" else "url_too_long"
-        return self._origin("/".join(url.split("/", 3)[:3]))
+        # Behind `https://` the next slash ends the origin.
+        end = url.find("/", 8)
+        return self._origin(url if end < 0 else url[:end])
 
     def _judge_origin(self, url: str) -> tuple[str, str]:
         try:
@@ -138,14 +139,18 @@ def _file_name(url: str) -> str:
     return parts[3].rpartition("/")[2].partition(";")[0].lower() if len(parts) > 3 else ""
 
 
-def _offer(url: str, domain: str, rule: str, priority: int, depth: int) -> Offer:
+def _offer(
+    url: str, verdict: tuple[str, str], priority: int, depth: int, extras: bytes
+) -> Offer:
+    domain, rule = verdict
     try:
         seen_as = fingerprint(url)
     except ValueError:
         rule, seen_as = rule or "scheme", _digest(url)
-    # What is only recorded needs no more of a URL than what is fetched.
-    kept = url[:MAX_URL_LENGTH] if rule else url
-    return Offer(kept, domain, seen_as, priority, depth, b"", rule)
+    if rule:
+        # What is only recorded needs no more of a URL than what is fetched.
+        return Offer(url[:MAX_URL_LENGTH], domain, seen_as, priority, depth, b"", rule)
+    return Offer(url, domain, seen_as, priority, depth, extras)
 
 
 def _digest(url: str) -> bytes:

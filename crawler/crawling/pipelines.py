@@ -213,7 +213,7 @@ class LoggingBeforePipeline:
     """Logs each page when the spider has yielded it."""
 
     def process_item(self, item: Any) -> Any:
-        if isinstance(item, RawResponseItem):
+        if isinstance(item, RawResponseItem) and logger.isEnabledFor(logging.INFO):
             logger.info("Scraped page", extra={"action": "emit", **_about(item)})
         return item
 
@@ -233,7 +233,7 @@ class LoggingAfterPipeline:
         return pipeline
 
     def process_item(self, item: Any) -> Any:
-        if isinstance(item, RawResponseItem):
+        if isinstance(item, RawResponseItem) and logger.isEnabledFor(logging.INFO):
             logger.info(self._sent, extra={"action": "ack", "success": True, **_about(item)})
         return item
 

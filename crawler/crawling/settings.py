@@ -162,6 +162,8 @@ DOWNLOADER_MIDDLEWARES = {
     "crawling.address_guard.AddressGuardMiddleware": 840,
 }
 EXTENSIONS = {"crawling.fleet_logs.FleetLogs": 0}
+# Counts bytes by writing each request and response out again; the books count pages.
+DOWNLOADER_STATS = False
 TELNETCONSOLE_ENABLED = False
 # Runs Python for whoever holds its token: not on a worker (Scrapy 2.19 starts it).
 REMOTE_CONTROL_ENABLED = False

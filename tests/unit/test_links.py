@@ -286,7 +286,7 @@ def test_urls_that_are_canonical_already_keep_the_fingerprint_of_the_long_way() 
             f"{pick.choice(['', '', ':80', ':8080', ':080', ':'])}/{path}"
             f"{pick.choice(['', f'?{query}', '#f', '?a=1', '?page=2'])}"
         )
-        if urls._CANONICAL.fullmatch(url):
+        if "/." not in url and urls._CANONICAL.fullmatch(url):
             short += 1
             assert canonicalize_url(url) == url, url
 

@@ -129,6 +129,7 @@ OPTIONS: dict[str, Kind] = {
     "DOWNLOADER_MIDDLEWARES": mapping,
     "EXTENSIONS": mapping,
     "TELNETCONSOLE_ENABLED": boolean,
+    "DOWNLOADER_STATS": boolean,
     "REMOTE_CONTROL_ENABLED": boolean,
 }
 

@@ -21,10 +21,10 @@ MAX_URL_LENGTH = 2083
 #: A port, or none, that no parser takes exception to; the few above 64999 go the long way.
 PLAIN_PORT = r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
 #: URLs that `canonicalize_url` returns as they are, which takes it ten times as long:
-#: a plain host, a path without escapes and dot segments, at most one query argument.
+#: a plain host, a path without escapes, at most one query argument; without dot segments.
 _CANONICAL = re.compile(
     rf"https?://[a-z0-9\-]+(?:\.[a-z0-9\-]+)*{PLAIN_PORT}"
-    r"/(?!.*/\.)(?!\.)[A-Za-z0-9_~!$&()*+,=:@./\-]*(?:\?[A-Za-z0-9_.\-]+=[A-Za-z0-9_.\-]*)?"
+    r"/[A-Za-z0-9_~!$&()*+,=:@./\-]*(?:\?[A-Za-z0-9_.\-]+=[A-Za-z0-9_.\-]*)?"
 )
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -103,8 +103,9 @@ def fingerprint(url: str, method: str = "GET", body: bytes = b"") -> bytes:
     be taken over.  64 bits: among 10⁹ URLs of one crawl the odds of a single false duplicate
     are 2.7 %.
     """
-    canonical = url if _CANONICAL.fullmatch(url) else canonicalize_url(url)
-    parts = method.encode() + canonical.encode("utf-8", "surrogatepass") + body
+    plain = "/." not in url and _CANONICAL.fullmatch(url)
+    canonical = url if plain else canonicalize_url(url)
+    parts = f"{method}{canonical}".encode("utf-8", "surrogatepass") + body
     return sha1(parts, usedforsecurity=False).digest()[:8]
 
 
