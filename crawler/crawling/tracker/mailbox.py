@@ -19,6 +19,7 @@ from crawling.exceptions import RequestError
 from crawling.tracker.extras import record_of, requestid
 from crawling.tracker.keys import parse_crawl_name
 from crawling.tracker.redis_records import (
+    domain_in,
     pack,
     source_row,
     text,
@@ -195,7 +196,7 @@ def _flat(entries: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 def failure_of(fields: Mapping[bytes, bytes], options: CrawlOptions) -> dict[str, Any]:
     """Return the message of `failed_firehose` for an entry of the failures' stream."""
     crawl = parse_crawl_name(text(fields[b"name"]))
-    request = unpack_request(fields[b"request"])
+    request = unpack_request(fields[b"request"], domain_in(fields[b"queue"]))
     reason, detail = text(fields[b"reason"]), text(fields[b"detail"])
     try:
         record = record_of(request.extras)
@@ -217,7 +218,7 @@ def failure_of(fields: Mapping[bytes, bytes], options: CrawlOptions) -> dict[str
         "attrs": record.get("meta", {}).get("attrs", options.shared.get("attrs")),
         "timestamp": int(fields[b"time"]) / 1000,
         "replay": {
-            "spiderid": unquote(text(fields.get(b"queue", b"")).partition(":")[0]),
+            "spiderid": unquote(text(fields[b"queue"]).partition(":")[0]),
             "fingerprint": request.fingerprint.hex(),
             "extras": b64encode(request.extras).decode("ascii"),
             "options": asdict(options),

@@ -27,6 +27,13 @@ CLOCK_MEMORY = 60.0
 #: As prelude.lua: number, crawl, fingerprint, attempts, deaths, depth, flags.
 _HEAD = Struct(">6sI8sBBHB")
 _FOREIGN_UNIT = 4
+#: As offers.lua: what URLs begin with, before the domain of their queue.
+_BEGINNINGS = {
+    b"\1": b"https://www.",
+    b"\2": b"https://",
+    b"\3": b"http://www.",
+    b"\4": b"http://",
+}
 
 
 class Request(NamedTuple):
@@ -70,14 +77,23 @@ def text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
 
 
-def unpack_request(member: bytes) -> Request:
+def domain_in(queue: bytes) -> bytes:
+    """Return the domain in the name of a queue, `spider:domain`."""
+    return queue.partition(b":")[2]
+
+
+def unpack_request(member: bytes, domain: bytes) -> Request:
+    """Return the request that lies in a queue of *domain*."""
     rid, cno, fingerprint, attempts, _, depth, flags = _HEAD.unpack_from(member)
     at = _HEAD.size
     if flags >= _FOREIGN_UNIT:
         at += 1 + member[at]
     end = at + 2 + (member[at] << 8 | member[at + 1])
-    url = text(member[at + 2 : end])
-    return Request(rid, cno, fingerprint, attempts, depth, url, member[end:])
+    url = member[at + 2 : end]
+    begins = _BEGINNINGS.get(url[:1])
+    if begins is not None:
+        url = begins + domain + url[1:]
+    return Request(rid, cno, fingerprint, attempts, depth, text(url), member[end:])
 
 
 def pack_options(options: CrawlOptions | None) -> bytes:
@@ -175,8 +191,8 @@ def source_row(source: Source | None, part: int = 0) -> dict[str, Any] | None:
 
 
 def unpack_failure(record: bytes) -> Failure:
-    _, _, reason, detail, _, member = unpack(record)
-    request = unpack_request(member)
+    queue, _, reason, detail, _, member = unpack(record)
+    request = unpack_request(member, domain_in(queue))
     return Failure(request.url, text(reason), text(detail), request.attempts)
 
 
@@ -192,7 +208,7 @@ def unpack_trace(state: bytes, reason: bytes, record: bytes, worker: bytes) -> T
 def _with_record(trace: Trace, record: list[Any]) -> Trace:
     """Add what is on record: failed, delayed and leased requests end with (since, request)."""
     *rest, since, member = record
-    request = unpack_request(member)
+    request = unpack_request(member, b"")
     is_leased, is_delayed = trace.state == "leased", trace.state == "delayed"
     return Trace(
         state=trace.state,

@@ -366,7 +366,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         epochs: dict[int, int],
         granted: Granted,
     ) -> Lease:
-        request = unpack_request(granted.member)
+        request = unpack_request(granted.member, granted.domain)
         revision, crawl, options = known[request.cno]
         start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
         begin = self.clock.monotonic(start) if start else 0.0

@@ -100,7 +100,22 @@ local function escape(name)
   return (string.gsub(name, '[%%:@]', function(c) return string.format('%%%02X', byte(c)) end))
 end
 
-local function body_of(url, extras) return struct.pack('>H', #url) .. url .. extras end
+-- What URLs begin with, `www.` and the domain of their queue included: one byte for all
+-- of it.  No other URL begins with a byte this small.
+local function short(url, domain)
+  local secure = byte(url, 5) == 115 and sub(url, 1, 8) == 'https://'
+  local at = secure and 9 or sub(url, 1, 7) == 'http://' and 8
+  if not at then return url end
+  local www = sub(url, at, at + 3) == 'www.'
+  if www then at = at + 4 end
+  if sub(url, at, at + #domain - 1) ~= domain then return url end
+  return char((secure and 1 or 3) + (www and 0 or 1)) .. sub(url, at + #domain)
+end
+
+local function body_of(url, domain, extras)
+  local kept = short(url, domain)
+  return struct.pack('>H', #kept) .. kept .. extras
+end
 
 -- Offer one URL; say whether it was queued, refused (and is in the books), or is in no book
 -- as a duplicate.  *from*: entry (seed, known, link, redirect), spider, page_limit,
@@ -143,6 +158,6 @@ local function offer(c, o, from)
   end
   add(c, 'queued', 1)
   local spider = o[8] ~= '' and escape(o[8]) or from.spider
-  push(c, spider .. ':' .. o[2], o[4], head .. body_of(o[1], o[6]))
+  push(c, spider .. ':' .. o[2], o[4], head .. body_of(o[1], o[2], o[6]))
   return 'queued'
 end

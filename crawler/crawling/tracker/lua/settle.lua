@@ -63,7 +63,7 @@ local function redirect(c, q, priority, r, to)
   if r.flags % 2 == DOMAIN_UNIT and not r.unit_of and domain ~= to[2] then
     r.unit_of, r.flags = domain, r.flags + FOREIGN
   end
-  r.fp, r.body = to[3], body_of(to[1], to[6])
+  r.fp, r.body = to[3], body_of(to[1], to[2], to[6])
   push_head(c, spider .. ':' .. to[2], priority, r)
 end
 
@@ -80,7 +80,7 @@ local function retry(c, q, priority, r, o)
   if r.seq <= c.void then renumber(c, r) end
   wait_with_units(c, r, domain)
   r.attempts = r.attempts + 1
-  if o[12] then r.body = body_of(o[12][1], o[12][6]) end
+  if o[12] then r.body = body_of(o[12][1], domain, o[12][6]) end
   priority = priority - 10
   if o[10] == 0 then
     add(c, 'queued', 1)
