@@ -27,7 +27,8 @@ CLOCK_MEMORY = 60.0
 #: As prelude.lua: number, crawl, fingerprint, attempts, deaths, depth, flags.
 _HEAD = Struct(">6sI8sBBHB")
 _FOREIGN_UNIT = 4
-#: As offers.lua: what URLs begin with, before the domain of their queue.
+#: As offers.lua: a body with extras, and what URLs begin with before their queue's domain.
+_WITH_EXTRAS = b"\5"
 _BEGINNINGS = {
     b"\1": b"https://www.",
     b"\2": b"https://",
@@ -88,12 +89,14 @@ def unpack_request(member: bytes, domain: bytes) -> Request:
     at = _HEAD.size
     if flags >= _FOREIGN_UNIT:
         at += 1 + member[at]
-    end = at + 2 + (member[at] << 8 | member[at + 1])
-    url = member[at + 2 : end]
+    url, extras = member[at:], b""
+    if url[:1] == _WITH_EXTRAS:
+        end = 3 + (url[1] << 8 | url[2])
+        url, extras = url[3:end], url[end:]
     begins = _BEGINNINGS.get(url[:1])
     if begins is not None:
         url = begins + domain + url[1:]
-    return Request(rid, cno, fingerprint, attempts, depth, text(url), member[end:])
+    return Request(rid, cno, fingerprint, attempts, depth, text(url), extras)
 
 
 def pack_options(options: CrawlOptions | None) -> bytes:

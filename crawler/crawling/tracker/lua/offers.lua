@@ -100,6 +100,9 @@ local function escape(name)
   return (string.gsub(name, '[%%:@]', function(c) return string.format('%%%02X', byte(c)) end))
 end
 
+-- Begins a body that has extras: the length of the URL follows.
+local WITH_EXTRAS = 5
+
 -- What URLs begin with, `www.` and the domain of their queue included: one byte for all
 -- of it.  No other URL begins with a byte this small.
 local function short(url, domain)
@@ -114,7 +117,8 @@ end
 
 local function body_of(url, domain, extras)
   local kept = short(url, domain)
-  return struct.pack('>H', #kept) .. kept .. extras
+  if extras == '' then return kept end
+  return struct.pack('>BH', WITH_EXTRAS, #kept) .. kept .. extras
 end
 
 -- Offer one URL; say whether it was queued, refused (and is in the books), or is in no book
