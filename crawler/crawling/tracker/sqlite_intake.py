@@ -9,7 +9,7 @@ from crawling.tracker.sqlite_queues import Lane, queue_of, rank
 from crawling.tracker.tracker import PASSING_REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from crawling.tracker.sqlite_books import Books, Step
     from crawling.tracker.tracker import Offer
@@ -84,39 +84,43 @@ class Intake:
         offers = [_storable(offer) for offer in offers]
         self._next = self._step.numbers(len(offers))
         for offer in offers:
-            self._accept(offer, offer.rule or self._over_limit(offer.domain))
+            reason = offer.rule or self._over_limit(offer.domain)
+            self._accept(offer, number_of(offer.fingerprint), reason)
         return self._save()
 
     def links(self, offers: Sequence[Offer]) -> int:
         """Queue what is new, and what was dropped for a reason that has passed."""
         offers = [_storable(offer) for offer in offers]
-        known = self._known(offers)
+        fingerprints = [number_of(offer.fingerprint) for offer in offers]
+        known = self._known(fingerprints)
         self._next = self._step.numbers(len(offers))
-        for offer in offers:
-            fingerprint = number_of(offer.fingerprint)
+        for offer, fingerprint in zip(offers, fingerprints, strict=True):
             state = self._seen_now(fingerprint) or known.get(fingerprint)
+            if state is not None and not self._may_pass(state):
+                self._books.duplicates += 1
+                continue
             reason = offer.rule or self._refusal(offer)
             if state is None:
-                self._accept(offer, reason)
+                self._accept(offer, fingerprint, reason)
             elif reason or not self._revive(fingerprint, known):
                 self._books.duplicates += 1
             else:
-                self._queue(offer)
+                self._queue(offer, fingerprint)
         return self._save()
 
     def explored(self, offers: Sequence[Offer]) -> int:
-        known = self._known(offers)
         fingerprints = {number_of(offer.fingerprint) for offer in offers}
+        known = self._known(fingerprints)
         self._seen = dict.fromkeys(fingerprints - known.keys(), "done")
         return self._save()
 
     def again(self, failed: Sequence[Failed]) -> int:
         """Queue what has failed as if it had never been tried, while the limits allow."""
-        known = self._known([request.offer for request in failed])
+        fingerprints = [number_of(request.offer.fingerprint) for request in failed]
+        known = self._known(fingerprints)
         self._next = self._step.numbers(len(failed))
         handled = []
-        for request in failed:
-            fingerprint = number_of(request.offer.fingerprint)
+        for request, fingerprint in zip(failed, fingerprints, strict=True):
             state = self._seen_now(fingerprint) or known.get(fingerprint)
             # Queued again since, as a seed: what became of that counts.
             is_last = state in {None, f"failed {request.reason}"}
@@ -126,23 +130,29 @@ class Intake:
             if is_last:
                 self._books.failed -= 1
                 self._books.give_reason(request.reason, -1)
-                self._queue(request.offer, request.home)
+                self._queue(request.offer, fingerprint, request.home)
         self._step.db.executemany("DELETE FROM failures WHERE id = ?", handled)
         return self._save()
 
-    def _known(self, offers: Sequence[Offer]) -> dict[int, int | str]:
-        fingerprints = json.dumps([number_of(offer.fingerprint) for offer in offers])
-        return dict(self._step.db.execute(_KNOWN, (fingerprints, self._books.seen)).fetchall())
+    def _known(self, fingerprints: Collection[int]) -> dict[int, int | str]:
+        asked = json.dumps(list(fingerprints))
+        return dict(self._step.db.execute(_KNOWN, (asked, self._books.seen)).fetchall())
 
-    def _accept(self, offer: Offer, reason: str) -> None:
+    def _may_pass(self, state: int | str) -> bool:
+        """Whether a look is worth it: most of what a page links to is known and stays so."""
+        if isinstance(state, int):
+            return state <= self._books.void
+        return state.startswith(("dropped", "redirect"))
+
+    def _accept(self, offer: Offer, fingerprint: int, reason: str) -> None:
         self._books.accepted += 1
         if not reason:
-            self._queue(offer)
+            self._queue(offer, fingerprint)
             return
         self._books.drop(reason)
         # A full crawl must not grow by what it refuses.
         if reason != "queue_full":
-            self._refused[number_of(offer.fingerprint)] = f"dropped {reason}"
+            self._refused[fingerprint] = f"dropped {reason}"
 
     def _refusal(self, offer: Offer) -> str:
         books, maximum = self._books, self._step.config.max_queued
@@ -191,7 +201,7 @@ class Intake:
             )
         return True
 
-    def _queue(self, offer: Offer, home: str | None = None) -> None:
+    def _queue(self, offer: Offer, fingerprint: int, home: str | None = None) -> None:
         step, books = self._step, self._books
         if books.state in {"finished", "stopped", "expired"}:
             step.reopen(books)
@@ -203,7 +213,6 @@ class Intake:
             queue = queue_of(step.db, spiderid, offer.domain)
             self._queues[spiderid, offer.domain] = queue
         place = rank(offer.priority, number)
-        fingerprint = number_of(offer.fingerprint)
         self._requests.append(
             (
                 *(number, books.id, books.run, queue, offer.priority, place, fingerprint),
