@@ -1,4 +1,4 @@
-"""`python -m bench [crawl] [frontier] [ingest] [kafka] [workers] [memory] [kills] [outage] [books]`: measure, and print the figures.
+"""`python -m bench [NAME…]`: measure, and print the figures.
 
 With `--save` they also go to docs/reference/benchmarks.md, which is made from
 benchmarks.json beside it, where the latest run of each is kept.
@@ -13,9 +13,10 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import books, crawl, frontier, ingest, kafka, kills, outage, workers
-from bench.peers import ROOT, SCRAPY_REDIS
+from bench import books, crawl, frontier, ingest, kafka, kills, outage, profile, workers
+from bench.peers import SCRAPY_REDIS
 from bench.processes import machine
+from bench.worker import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,8 @@ TABLES = {
     "ingest": ingest.tables,
     "kafka": kafka.tables,
     "workers": workers.tables,
+    "latency": workers.latency_tables,
+    "profile": profile.tables,
     "memory": workers.memory_tables,
     "kills": kills.tables,
     "outage": outage.tables,
@@ -53,6 +56,8 @@ def main() -> None:
         "ingest": ingest.measure,
         "kafka": kafka.measure,
         "workers": lambda: workers.measure(options.rounds, options.seconds),
+        "latency": lambda: workers.measure_latency(options.rounds, options.seconds),
+        "profile": lambda: profile.measure(4 * options.seconds),
         "memory": lambda: workers.measure_memory(options.pages),
         "kills": lambda: kills.measure(options.rounds),
         "outage": lambda: outage.measure(options.away),

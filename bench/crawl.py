@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bench.peers import PAIRS, PEERS, ROOT, Peer, Race, install
+from bench.kafka import kafka_on
+from bench.peers import PAIRS, PEERS, Peer, Race, install
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
@@ -65,13 +66,14 @@ def _run(peer: Peer, seconds: float) -> Run:
         site = stack.enter_context(bench_site(SERVER_CORE))
         url = stack.enter_context(redis_server(folder)) if peer.on_redis else ""
         redis_pid = pin_redis(url, SERVER_CORE) if url else None
-        race = Race(site.start, folder, url)
+        kafka = stack.enter_context(kafka_on(SERVER_CORE, folder)) if peer.on_kafka else ""
+        race = Race(site.start, folder, url, kafka)
         crawler = stack.enter_context(
             running(
                 peer.command(race),
                 core=CRAWLER_CORE,
                 cwd=folder,
-                env={"PYTHONPATH": f"{ROOT}/crawler:{ROOT}"},
+                env=peer.env(race),
             )
         )
         _wait_for_pages(site.served, crawler)

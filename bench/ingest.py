@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from bench.peers import ROOT
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
@@ -24,6 +23,7 @@ from bench.processes import (
     running,
 )
 from bench.report import Table
+from bench.worker import ROOT
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId, TrackerConfig
 from tests.servers.redis_server import redis_server

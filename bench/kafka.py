@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from redis import Redis
 
-from bench.peers import ROOT
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
@@ -25,6 +24,7 @@ from bench.processes import (
     running,
 )
 from bench.report import Table
+from bench.worker import ROOT
 from crawling import settings as defaults
 from crawling.service.config import named
 from crawling.service.kafka import kafka_config

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from redis import Redis
 
-from bench.peers import CACHE, ROOT, SPIDERS, Race, install, scrapy
+from bench.peers import CACHE, SPIDERS, Race, install, scrapy
 from bench.processes import CRAWLER_CORE, SERVER_CORE, running
 from bench.report import Table
 from bench.site import bench_site
-from bench.workers import RUN_SPIDER, SETTINGS, submit
+from bench.worker import ROOT, RUN_SPIDER, SETTINGS, submit
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:

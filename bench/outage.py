@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer
 
-from bench.peers import ROOT
 from bench.processes import CRAWLER_CORE, SERVER_CORE, rss, running
 from bench.report import Table
 from bench.site import bench_site
-from bench.workers import RUN_SPIDER, SETTINGS, submit
+from bench.worker import ROOT, RUN_SPIDER, SETTINGS, submit
 from tests.chaos.arena import durable_redis
 from tests.servers.kafka_server import kafka_server
 

@@ -6,20 +6,25 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from redis import Redis
 
+from bench.worker import CONCURRENCY, ROOT, RUN_SPIDER, SETTINGS, submit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"
 SPIDERS = ROOT / "bench" / "spiders"
-SCRAPY_REDIS = "0.9.1"
-#: The same for all: requests at once, robots.txt not asked, only errors logged.
-CONCURRENCY = 32
+SCRAPY_REDIS, CRAWLEE = "0.9.1", "1.11.0"
+#: What a page does not need, as one who tunes would switch off.
+TUNED = (
+    "CONCURRENT_ITEMS=1 COOKIES_ENABLED=0 RETRY_ENABLED=0 REDIRECT_ENABLED=0 "
+    "METAREFRESH_ENABLED=0 COMPRESSION_ENABLED=0 REFERER_ENABLED=0 DOWNLOADER_STATS=0 "
+    "TELNETCONSOLE_ENABLED=0"
+).split()
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,18 @@ class Race:
     start: str
     folder: Path
     redis: str = ""
+    kafka: str = ""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One contestant; *saves* says that every page goes to a file of JSON lines."""
+    """One contestant, with the servers that it needs."""
 
     name: str
     command: Callable[[Race], list[str]]
     on_redis: bool = False
+    on_kafka: bool = False
+    env: Callable[[Race], dict[str, str]] = lambda _: {"PYTHONPATH": f"{ROOT}/crawler:{ROOT}"}
 
 
 def fleet(race: Race, *options: str) -> list[str]:
@@ -65,38 +73,61 @@ def scrapy_redis(race: Race) -> list[str]:
     return scrapy(race, "-s", f"REDIS_URL={race.redis}", spider, python=python)
 
 
+def worker(race: Race) -> list[str]:
+    submit(race.redis, race.start)
+    return RUN_SPIDER
+
+
+def worker_env(race: Race) -> dict[str, str]:
+    return {**SETTINGS, "TRACKER": race.redis, "KAFKA_HOSTS": race.kafka or "none"}
+
+
+def crawlee(race: Race) -> list[str]:
+    python = str(CACHE / "crawlee" / "bin" / "python")
+    return [python, str(SPIDERS / "on_crawlee.py"), race.start, str(CONCURRENCY)]
+
+
 def _bare(race: Race, *options: str) -> list[str]:
     return scrapy(race, *options, str(SPIDERS / "bare.py"), "-a", f"first={race.start}")
+
+
+def _tuned(race: Race) -> list[str]:
+    return _bare(race, *(part for setting in TUNED for part in ("-s", setting)))
 
 
 PEERS = {
     peer.name: peer
     for peer in (
+        Peer("cluster", worker, on_redis=True, on_kafka=True, env=worker_env),
+        Peer("cluster without Kafka", worker, on_redis=True, env=worker_env),
         Peer("fleet", fleet),
+        Peer("fleet, WARC", lambda race: fleet(race, "--save", f"{race.folder}/x.warc.gz")),
         Peer("scrapy", _bare),
-        Peer("fleet, saving", lambda race: fleet(race, "--save", f"{race.folder}/x.jsonl")),
-        Peer("scrapy, saving", lambda race: _bare(race, "-O", f"{race.folder}/x.jsonl")),
-        Peer(
-            "fleet on Redis", lambda race: fleet(race, "--tracker", race.redis), on_redis=True
-        ),
+        Peer("scrapy, tuned", _tuned),
+        Peer("scrapy, JSON lines", lambda race: _bare(race, "-O", f"{race.folder}/x.jsonl")),
         Peer("scrapy-redis", scrapy_redis, on_redis=True),
+        Peer("crawlee", crawlee),
     )
 }
 #: Ours, whose it is compared to, and how many times faster it has to be.
 PAIRS = (
-    ("fleet", "scrapy", 1.5),
-    ("fleet, saving", "scrapy, saving", 1.5),
-    ("fleet on Redis", "scrapy-redis", 4.0),
+    ("cluster", "scrapy", 6.0),
+    ("cluster", "scrapy-redis", 12.0),
+    ("fleet, WARC", "scrapy, JSON lines", 5.0),
 )
 
 
 def install() -> None:
-    """Make the environment of scrapy-redis, with the Scrapy that ours runs on."""
-    folder = CACHE / "scrapy-redis"
+    """Make the environments of the peers, with the Scrapy that ours runs on."""
+    _install("scrapy-redis", f"scrapy=={version('scrapy')}", f"scrapy-redis=={SCRAPY_REDIS}")
+    _install("crawlee", f"crawlee[parsel]=={CRAWLEE}")
+
+
+def _install(name: str, *packages: str) -> None:
+    folder = CACHE / name
     if not (folder / "installed").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run([ROOT / "tools" / "make-venv", sys.executable, folder], check=True)
-        packages = [f"scrapy=={version('scrapy')}", f"scrapy-redis=={SCRAPY_REDIS}"]
         pip = folder / "bin" / "pip"
         subprocess.run([pip, "install", "--quiet", *packages], check=True)
         (folder / "installed").touch()

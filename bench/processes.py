@@ -94,6 +94,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(_own_cpu(member) for member in _tree(pid))
 
 
+def thread_seconds(pid: int) -> float:
+    """Return the CPU time of a process's first thread, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
 def peak_rss(pid: int) -> int:
     """Return the most memory that a process has had, in bytes."""
     return _memory(pid, "VmHWM:")

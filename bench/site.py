@@ -36,9 +36,14 @@ COUNT = "/count"
 
 class BenchSite:
     def __init__(
-        self, port: int, pages: int = PAGES, links: int = LINKS, size: int = SIZE
+        self,
+        port: int,
+        pages: int = PAGES,
+        links: int = LINKS,
+        size: int = SIZE,
+        latency: float = 0.0,
     ) -> None:
-        self.pages, self.links = pages, links
+        self.pages, self.links, self.latency = pages, links, latency
         self.hosts = [f"127.3.0.{number + 1}" for number in range(HOSTS)]
         self.served = 0
         self._anchors = [
@@ -54,7 +59,8 @@ class BenchSite:
         if not visit.path.startswith("/page/"):
             return Reply(404)
         self.served += 1
-        return Reply(200, self._page(int(visit.path.removeprefix("/page/"))))
+        page = self._page(int(visit.path.removeprefix("/page/")))
+        return Reply(200, page, delay=self.latency)
 
     def _page(self, page: int) -> bytes:
         """Return a page whose links lead everywhere, the same at every visit."""
@@ -111,7 +117,7 @@ def bench_site(core: int, pages: int = PAGES, *options: str) -> Iterator[Running
 async def main(options: argparse.Namespace) -> None:
     sockets = bind([f"127.3.0.{number + 1}" for number in range(HOSTS)], options.port)
     port = sockets[0].getsockname()[1]
-    site = BenchSite(port, options.pages, options.links, options.size)
+    site = BenchSite(port, options.pages, options.links, options.size, options.latency)
     serving = asyncio.create_task(serve(site, sockets, None))
     print(json.dumps({"port": port}), flush=True)
     await serving
@@ -123,4 +129,5 @@ if __name__ == "__main__":
     parser.add_argument("--pages", type=int, default=PAGES)
     parser.add_argument("--links", type=int, default=LINKS, help="of a page")
     parser.add_argument("--size", type=int, default=SIZE, help="of a page, in bytes")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds to each page")
     asyncio.run(main(parser.parse_args()))

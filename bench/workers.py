@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from bench.crawl import WARM_UP
 from bench.kafka import kafka_on
-from bench.peers import CONCURRENCY, ROOT
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
@@ -22,10 +21,8 @@ from bench.processes import (
     running,
 )
 from bench.report import Table, median, spread
-from bench.site import bench_site
-from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
-from crawling.tracker.urls import domain_of, fingerprint
-from tests.acceptance.crawls import ask
+from bench.site import PAGES, bench_site
+from bench.worker import ROOT, RUN_SPIDER, SETTINGS, submit
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -36,18 +33,10 @@ if TYPE_CHECKING:
 
 #: Pages between two looks at the memory.
 STEP = 5000
+#: Seconds that a slow site takes for each page, and requests that a worker then has at once.
+LATENCY, AT_ONCE = 0.1, 256
 #: Seconds without a page after which a run was in vain.
 PATIENCE = 90.0
-SETTINGS = {
-    "ALLOW_PRIVATE_ADDRESSES": "1",
-    "CONCURRENT_REQUESTS": str(CONCURRENCY),
-    "KAFKA_HOSTS": "none",
-    "PYTHONPATH": f"{ROOT}/crawler:{ROOT}",
-    "QUEUE_HITS": "0",
-    "ROBOTSTXT_OBEY": "0",
-    "SC_LOG_LEVEL": "ERROR",
-}
-RUN_SPIDER = [sys.executable, "-m", "scrapy", "runspider", "crawling/spiders/link_spider.py"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +52,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     runs = []
     for _ in range(rounds):
         for count in (1, 2):
-            with crawling(count) as (site, workers):
+            with crawling(count, kafka=True) as (site, workers):
                 runs.append(_run(site, workers, seconds))
             print(f"{count} workers: {runs[-1].crawler:.2f} ms a page", file=sys.stderr)
     return {"rounds": rounds, "seconds": seconds, "runs": [asdict(run) for run in runs]}
@@ -80,14 +69,29 @@ def measure_memory(pages: int) -> dict[str, Any]:
     return {"pages": pages, "step": STEP, "sizes": sizes}
 
 
+def measure_latency(rounds: int, seconds: float) -> dict[str, Any]:
+    """Crawl with many requests at once, each answered at once or after `LATENCY`."""
+    runs: dict[str, list[dict[str, float]]] = {"0.0": [], str(LATENCY): []}
+    for _ in range(rounds):
+        for latency, some in runs.items():
+            busy = crawling(
+                1, kafka=True, latency=float(latency), CONCURRENT_REQUESTS=str(AT_ONCE)
+            )
+            with busy as (site, workers):
+                time.sleep(seconds / 2)
+                some.append(asdict(_run(site, workers, seconds)))
+            print(f"{latency} s: {some[-1]['pages']:.0f} pages/s", file=sys.stderr)
+    return {"rounds": rounds, "seconds": seconds, "runs": runs}
+
+
 @contextmanager
 def crawling(
-    count: int, *, kafka: bool = False, **settings: str
+    count: int, *, kafka: bool = False, latency: float = 0.0, **settings: str
 ) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
     """Let *count* workers crawl the site, on one core together; servers have the other."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        site = stack.enter_context(bench_site(SERVER_CORE))
+        site = stack.enter_context(bench_site(SERVER_CORE, PAGES, f"--latency={latency}"))
         url = stack.enter_context(redis_server(folder))
         pin_redis(url, SERVER_CORE)
         submit(url, site.start)
@@ -107,13 +111,6 @@ def crawling(
         ]
         site.must_reach(WARM_UP * count, PATIENCE, *workers)
         yield site, workers
-
-
-def submit(tracker: str, url: str) -> None:
-    """Submit a crawl of everything that *url* leads to."""
-    seed = Offer(url, domain_of(url), fingerprint(url), 100_000, 0)
-    crawl = CrawlId("link", "bench", "bench")
-    ask(tracker, lambda tracker: tracker.submit(crawl, [seed], CrawlOptions()))
 
 
 def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:
@@ -142,7 +139,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
     one, two = (median([run["crawler"] for run in runs]) for runs in by_count.values())
     rows.append(["ratio of CPU a page, 2 : 1", "", f"{two / one:.2f}"])
     title = (
-        f"Workers on one Redis, {result['rounds']} rounds of {result['seconds']:.0f} s: all "
+        f"Workers on one Redis and Kafka, {result['rounds']} rounds of {result['seconds']:.0f} s: all "
         "workers share one core, so what counts is CPU a page"
     )
     head = [
@@ -151,6 +148,25 @@ def tables(result: dict[str, Any]) -> list[Table]:
         "CPU ms a page of all: min / median / max",
     ]
     return [Table(title, head, rows)]
+
+
+def latency_tables(result: dict[str, Any]) -> list[Table]:
+    at_once, late = result["runs"].values()
+    rows = [
+        [
+            name,
+            spread([run["pages"] for run in runs], "0f"),
+            spread([run["crawler"] for run in runs], "2f"),
+        ]
+        for name, runs in (("none", at_once), (f"{1000 * LATENCY:.0f} ms", late))
+    ]
+    without, with_it = (median([run["pages"] for run in runs]) for runs in (at_once, late))
+    rows.append(["pages/s with : without", f"{with_it / without:.2f} (at least 0.8)", ""])
+    title = (
+        f"A worker with {AT_ONCE} requests at once, on Redis and Kafka, {result['rounds']} "
+        f"rounds of {result['seconds']:.0f} s; min / median / max"
+    )
+    return [Table(title, ["latency of the site", "pages/s", "CPU ms a page"], rows)]
 
 
 def memory_tables(result: dict[str, Any]) -> list[Table]:
