@@ -33,6 +33,8 @@ local horizon = now + polite.ahead
 -- A call does a bounded number of steps; the rest is left to the next one.
 local steps, most_steps, more = 0, limit * 4 + 64, false
 local leased, records = {}, {}
+-- Requests in flight of the domains of which something is lent, written once.
+local flying = {}
 
 begin_even_when_full()
 call('ZADD', workers, deadline, worker)
@@ -128,19 +130,20 @@ local function not_before(domain)
   return any_deferred and tonumber(call('ZSCORE', deferred, domain)) or 0
 end
 
--- The best lane of a running crawl, with its rank.  Those of paused crawls are set aside
--- and those of ended ones freed, a whole lane at a time.
+-- The best lane of a running crawl, with its rank and that of the next one.  Those of
+-- paused crawls are set aside and those of ended ones freed, a whole lane at a time.
 local function best_lane(q)
   local queue = tag .. q .. ':queue'
   while true do
-    local lane, rank = unpack(call('ZRANGE', queue, 0, 0, 'WITHSCORES'))
+    local lane, rank, _, second = unpack(call('ZRANGE', queue, 0, 1, 'WITHSCORES'))
     if not lane then return nil end
     local cno, run, priority = match(lane, '^(%d+)%.(%d+):(.*)$')
     local c = crawl_of(tonumber(cno))
     local alive = c and c.run == tonumber(run)
     if alive and c.state == 'running' or steps >= most_steps then
       return {key = queue .. ':' .. lane, name = lane, queue = queue, crawl = c, q = q,
-        priority = tonumber(priority), run = cno .. '.' .. run}, tonumber(rank)
+        priority = tonumber(priority), run = cno .. '.' .. run,
+        next = tonumber(second or huge)}, tonumber(rank)
     end
     steps = steps + 1
     call('ZREM', queue, lane)
@@ -167,13 +170,16 @@ local function hold_units(c, member, domain)
   end
 end
 
+-- The first request of the lane, whose `next` is then the best rank that is left in the queue.
 local function take(lane, domain)
   local member = call('LPOP', lane.key)
   -- Somebody has deleted the list: that must not fail all leases from here on.
   if not member then return call('ZREM', lane.queue, lane.name) and nil end
   local head = call('LINDEX', lane.key, 0)
   if head then
-    call('ZADD', lane.queue, rank_of(lane.crawl, lane.priority, seq_of(head)), lane.name)
+    local rank = rank_of(lane.crawl, lane.priority, seq_of(head))
+    call('ZADD', lane.queue, rank, lane.name)
+    lane.next = math.min(lane.next, rank)
   else
     call('ZREM', lane.queue, lane.name)
     call('SREM', fleet .. 'lanes:' .. lane.run, lane.q .. ':' .. lane.priority)
@@ -186,18 +192,16 @@ local function take(lane, domain)
 end
 
 local function lend(lane, domain, start, throttle)
-  local member, slack = take(lane, domain), -1
+  local member, slack = take(lane, domain), '-1'
   if not member then return 0 end
   if throttle then
     charge_hit(throttle, start)
-    slack = slack_of(throttle)
-  elseif start <= now then
-    start = 0
+    slack = string.format('%.3f', slack_of(throttle))
   end
+  start = (throttle or start > now) and string.format('%.3f', start) or '0'
   records[#records + 1] = sub(member, 1, 6)
   records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, now, member})
-  leased[#leased + 1] = {member, domain, lane.priority,
-    string.format('%.3f', start), string.format('%.3f', slack)}
+  leased[#leased + 1] = {member, domain, lane.priority, start, slack}
   return 1
 end
 
@@ -205,27 +209,44 @@ end
 local function visit(domain)
   local q = spider .. ':' .. domain
   local rival = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or huge)
-  local flying = tonumber(call('HGET', flight, domain) or '0')
-  local before, throttle, lent = not_before(domain), throttle_of(domain), 0
+  local flew = flying[domain] or tonumber(call('HGET', flight, domain) or '0')
+  local flies = flew
+  local before, throttle = not_before(domain), throttle_of(domain)
+  local lane, rank = best_lane(q)
 
   local function place()
     while true do
-      if flying + lent >= polite.concurrency then return call('SADD', capped, domain) end
-      local lane, rank = best_lane(q)
-      if not lane then return by_address and call('ZREM', active, domain) end
+      if flies >= polite.concurrency then return call('SADD', capped, domain) end
+      if not rank then return by_address and call('ZREM', active, domain) end
       local start = math.max(before, throttle and opens_at(throttle, now + polite.lead) or now)
       -- Only who has a throttle waits for the start; others lease when it has come.
       if start > (throttle and horizon or now) then return call('ZADD', resting, start, domain) end
       if rank > rival or #leased >= limit or steps >= most_steps then
         return call('ZADD', ready, rank, domain)
       end
-      lent = lent + lend(lane, domain, start, throttle)
+      if lane then
+        flies = flies + lend(lane, domain, start, throttle)
+        -- As far as the lane tells; which one it is, is only asked when it is lent of.
+        lane, rank = nil, lane.next < huge and lane.next or nil
+      else
+        lane, rank = best_lane(q)
+      end
     end
   end
 
   place()
+  if flies ~= flew then flying[domain] = flies end
   if throttle then save_throttle(throttle) end
-  if lent > 0 then call('HINCRBY', flight, domain, lent) end
+end
+
+local function save_flying()
+  local values = {}
+  for domain, count in pairs(flying) do
+    values[#values + 1], values[#values + 2] = domain, count
+  end
+  for i = 1, #values, 2000 do
+    call('HSET', flight, unpack(values, i, math.min(i + 1999, #values)))
+  end
 end
 
 local function lent_crawls()
@@ -269,6 +290,7 @@ end
 for i = 1, #records, 2000 do
   call('HSET', fleet .. 'leases:' .. worker, unpack(records, i, math.min(i + 1999, #records)))
 end
+save_flying()
 if #leased < limit and not more then
   call('ZADD', fleet .. 'idle:' .. spider, now, idle)
 end
