@@ -82,6 +82,10 @@ def worker_env(race: Race) -> dict[str, str]:
     return {**SETTINGS, "TRACKER": race.redis, "KAFKA_HOSTS": race.kafka or "none"}
 
 
+def compressing(race: Race) -> dict[str, str]:
+    return {**worker_env(race), "KAFKA_COMPRESSION": "zstd"}
+
+
 def crawlee(race: Race) -> list[str]:
     python = str(CACHE / "crawlee" / "bin" / "python")
     return [python, str(SPIDERS / "on_crawlee.py"), race.start, str(CONCURRENCY)]
@@ -99,6 +103,7 @@ PEERS = {
     peer.name: peer
     for peer in (
         Peer("cluster", worker, on_redis=True, on_kafka=True, env=worker_env),
+        Peer("cluster, zstd", worker, on_redis=True, on_kafka=True, env=compressing),
         Peer("cluster without Kafka", worker, on_redis=True, env=worker_env),
         Peer("fleet", fleet),
         Peer("fleet, WARC", lambda race: fleet(race, "--save", f"{race.folder}/x.warc.gz")),

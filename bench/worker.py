@@ -21,6 +21,7 @@ SETTINGS = {
     "QUEUE_HITS": "0",
     "ROBOTSTXT_OBEY": "0",
     "SC_LOG_LEVEL": "ERROR",
+    "SCRAPY_SETTINGS_MODULE": "crawling.settings",
 }
 LINK_SPIDER = ROOT / "crawler" / "crawling" / "spiders" / "link_spider.py"
 RUN_SPIDER = [sys.executable, "-m", "scrapy", "runspider", str(LINK_SPIDER)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
-from crawling.exceptions import RequestError, TooLarge, Unavailable
+from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
 from crawling.service.kafka import KafkaConfig, KafkaReader, topic_of
 from crawling.service.kafka_sender import KafkaSender
 from crawling.service.outbound import Outbound
@@ -60,6 +60,28 @@ async def test_what_was_sent_is_acknowledged_and_can_be_read(
     assert records[7].headers == [("n", (records[7].value or b"")[5:])]
     await sender.close()
     await reader.close()
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+async def test_messages_may_be_compressed(
+    kafka_hosts: str, topic_prefix: str, codec: str
+) -> None:
+    config = KafkaConfig((kafka_hosts,), topic_prefix, compression=codec)
+    sender = await opened(KafkaSender(config))
+
+    await sender.send(topic_prefix, b"page" * 1000)
+
+    reader = await opened(KafkaReader(config, [topic_prefix], None))
+    assert [record.value for record in await read(reader, 1)] == [b"page" * 1000]
+    await sender.close()
+    await reader.close()
+
+
+async def test_a_codec_whose_package_is_missing_is_named(kafka_hosts: str) -> None:
+    sender = KafkaSender(KafkaConfig((kafka_hosts,), compression="snappy"))
+
+    with pytest.raises(ConfigError, match=r"KAFKA_COMPRESSION: .*snappy"):
+        await sender.open()
 
 
 async def test_a_group_goes_on_where_it_has_committed(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
 
-from crawling.exceptions import TooLarge, Unavailable
+from crawling.exceptions import ConfigError, TooLarge, Unavailable
 from crawling.service.kafka import (
     ANSWER_TIMEOUT,
     TOO_LARGE,
@@ -185,6 +185,13 @@ class KafkaSender(KafkaClient):
         return _Line(self, await self.run(self._connect))
 
     def _connect(self) -> _Producer:
+        try:
+            return self._producer()
+        except RuntimeError as error:
+            # kafka-python's, of a codec whose package is missing.
+            raise ConfigError("KAFKA_COMPRESSION", str(error)) from error
+
+    def _producer(self) -> _Producer:
         return _Producer(
             **self.options(),
             acks="all",
