@@ -13,7 +13,19 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench import books, crawl, frontier, ingest, kafka, kills, outage, profile, workers
+from bench import (
+    books,
+    crawl,
+    frontier,
+    ingest,
+    kafka,
+    kills,
+    outage,
+    profile,
+    scale,
+    simulate,
+    workers,
+)
 from bench.peers import SCRAPY_REDIS
 from bench.processes import machine
 from bench.worker import ROOT
@@ -34,6 +46,8 @@ TABLES = {
     "kills": kills.tables,
     "outage": outage.tables,
     "books": books.tables,
+    "scale": scale.tables,
+    "simulate": simulate.tables,
 }
 INTRODUCTION = """\
 # Benchmarks
@@ -62,6 +76,8 @@ def main() -> None:
         "kills": lambda: kills.measure(options.rounds),
         "outage": lambda: outage.measure(options.away),
         "books": books.measure,
+        "scale": lambda: scale.measure(saved()),
+        "simulate": lambda: simulate.measure(saved()),
     }
     results = {}
     for name in options.names or measures:
@@ -100,10 +116,15 @@ def section(name: str, result: dict[str, Any]) -> str:
     return f"{tables}\n\n{result['date']}, {result['machine']}, {result['versions']}."
 
 
+def saved() -> dict[str, Any]:
+    """Return the latest result of each benchmark."""
+    known: dict[str, Any] = json.loads(DATA.read_text()) if DATA.exists() else {}
+    return known
+
+
 def save(results: dict[str, Any]) -> None:
     DATA.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(DATA.read_text()) if DATA.exists() else {}
-    known |= results
+    known = saved() | results
     DATA.write_text(json.dumps(known, indent=1) + "\n")
     page = [
         INTRODUCTION,
