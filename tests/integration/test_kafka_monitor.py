@@ -84,7 +84,7 @@ async def test_requests_are_taken_in_the_order_in_which_they_came(kafka: Monitor
     redis: Any = kafka.tracker._redis
     (lane,) = await redis.zrange("link:site.com:queue", 0, -1)
     waiting = await redis.lrange(f"link:site.com:queue:{lane.decode()}", 0, -1)
-    numbers = [int(re.findall(rb"http://site.com/(\d+)", member)[0]) for member in waiting]
+    numbers = [int(re.findall(rb"/(\d+)\.", member)[0]) for member in waiting]
     assert numbers == list(range(1200))
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from crawling.links import LinkBatch
 from crawling.spiders.link_extraction import extract_links
@@ -22,9 +22,6 @@ class LinkSpider(RedisSpider):
     """
 
     name = "link"
-    # A batch of links has none, and the middleware costs each page its share.
-    custom_settings: ClassVar = {"REFERER_ENABLED": False}  # type: ignore[misc]  # Scrapy's
-
     def parse(self, response: Response) -> Iterator[RawResponseItem | LinkBatch]:
         found: dict[str, str] = {}
         try:
