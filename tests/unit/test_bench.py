@@ -36,7 +36,7 @@ def test_the_figures_say_how_many_times_faster_we_are_by_medians() -> None:
 
     shown = section("crawl", result)
 
-    assert "| fleet : scrapy | 2.50 | 2.00 | at least 1.5 |" in shown
+    assert "| cluster : scrapy | 2.50 | 2.00 | at least 6 |" in shown
     assert "| scrapy | 1 / 100 / 900 | 1.00 / 10.00 / 99.00 |" in shown
 
 
