@@ -22,6 +22,7 @@ class LinkSpider(RedisSpider):
     """
 
     name = "link"
+
     def parse(self, response: Response) -> Iterator[RawResponseItem | LinkBatch]:
         found: dict[str, str] = {}
         try:
