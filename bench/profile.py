@@ -73,10 +73,10 @@ def measure(seconds: float) -> dict[str, Any]:
 
 
 def _record(pid: int, seconds: float, path: Path) -> list[str]:
-    command = ["py-spy", "record", "--format", "raw", "--pid", str(pid), "--output", str(path)]
+    spy = str(Path(sys.executable).with_name("py-spy"))
+    command = [spy, "record", "--format", "raw", "--pid", str(pid), "--output", str(path)]
     command += ["--rate", str(RATE), "--duration", str(round(seconds)), "--threads"]
-    spy = Path(sys.executable).with_name("py-spy")
-    subprocess.run([str(spy), *command[1:]], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     return path.read_text().splitlines()
 
 

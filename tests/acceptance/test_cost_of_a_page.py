@@ -13,6 +13,7 @@ import pytest
 from bench.processes import SERVER_CORE
 from bench.site import bench_site
 from bench.worker import ROOT, SETTINGS, submit
+from redis import Redis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,8 +55,6 @@ def page(redis_url: str, kafka_hosts: str, tmp_path_factory: pytest.TempPathFact
 
 
 def _crawl(pages: int, redis_url: str, kafka_hosts: str, folder: Path) -> Cost:
-    from redis import Redis  # noqa: PLC0415
-
     with bench_site(SERVER_CORE, pages) as site, Redis.from_url(redis_url) as redis:
         redis.flushall()
         submit(redis_url, site.start)
