@@ -24,6 +24,7 @@ from crawling.engine_hooks import EngineHooks
 from crawling.exceptions import ConfigError, RequestError
 from crawling.held_lease import HeldLease, current_lease
 from crawling.in_flight import InFlight
+from crawling.known_links import KnownLinks
 from crawling.lease_buffer import LeaseBuffer
 from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
@@ -112,12 +113,14 @@ class DistributedScheduler:
         self._config = config
         name = self._spider.name
         post = Post(config.url, config.tracker, worker_name(name), name, config.crawl)
-        self._pump = LeasePump(post, self, self._stats)
+        known = KnownLinks(config.tracker)
+        self._pump = LeasePump(post, self, known, self._stats)
         self._buffer = LeaseBuffer()
         self._rules = CrawlRules(private_allowed=config.private_allowed)
         self._in_flight = InFlight(
             self._spider,
             self._rules,
+            known,
             self,
             default_crawl=config.crawl or CrawlId(name, "default", name),
             retry_codes=config.retry_codes,

@@ -34,6 +34,8 @@ class HeldLease:
     #: Why the last download would count as failed, before any middleware had its say.
     trouble: tuple[str, str] = ("", "")
     links: list[Offer] = field(default_factory=list)
+    #: Links that are not among them, because the tracker has them already.
+    known: int = 0
     lost_items: list[BaseException] = field(default_factory=list)
     spider_errors: list[BaseException] = field(default_factory=list)
     #: What `process_spider_input` raised, as the errback got it.

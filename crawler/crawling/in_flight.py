@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from crawling.crawl_rules import CrawlRules
     from crawling.held_lease import HeldLease
+    from crawling.known_links import KnownLinks
     from crawling.links import LinkBatch
     from crawling.tracker.tracker import Offer
 
@@ -54,6 +55,7 @@ class InFlight:
         self,
         spider: Spider,
         rules: CrawlRules,
+        known: KnownLinks,
         desk: Desk,
         *,
         default_crawl: CrawlId,
@@ -61,6 +63,7 @@ class InFlight:
     ) -> None:
         self._spider = spider
         self._rules = rules
+        self._known = known
         self._desk = desk
         self._default_crawl = default_crawl
         self._retry_codes = frozenset(retry_codes)
@@ -128,7 +131,10 @@ class InFlight:
             for url in batch.urls:
                 self.enqueue(Request(url))
             return
-        offers = self._rules.of(held.lease).offers(batch.urls, held.lease)
+        offers, known = self._rules.of(held.lease).judge(
+            batch.urls, held.lease, self._known.of(held.lease)
+        )
+        held.known += known
         if self._spider.name != held.lease.crawl.spiderid:
             offers = [offer._replace(spiderid=self._spider.name) for offer in offers]
         held.links.extend(offers)
@@ -225,7 +231,7 @@ class InFlight:
         if held.request is not None:
             self._held.pop(held.request, None)
         # A released page is fetched again, and its links are found again.
-        links = [] if verdict.kind == "released" else held.links
+        links, known = ([], 0) if verdict.kind == "released" else (held.links, held.known)
         self._desk.settle(
             Outcome(
                 held.lease,
@@ -235,6 +241,7 @@ class InFlight:
                 busy=verdict.busy,
                 retry_after=verdict.retry_after,
                 links=links,
+                known=known,
                 **facts,
             )
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from scrapy.statscollectors import StatsCollector
 
+    from crawling.known_links import KnownLinks
     from crawling.tracker.tracker import (
         CrawlId,
         Lease,
@@ -101,9 +102,12 @@ class LeasePump:
     which its lease's token makes harmless.
     """
 
-    def __init__(self, post: Post, holder: Holder, stats: StatsCollector) -> None:
+    def __init__(
+        self, post: Post, holder: Holder, known: KnownLinks, stats: StatsCollector
+    ) -> None:
         self._post = post
         self._holder = holder
+        self._known = known
         self._stats = stats
         self._tracker: Tracker | None = None
         self._outbox: list[Outcome] = []
@@ -328,6 +332,7 @@ class LeasePump:
             "reason": outcome.reason,
         }
         if was_ours:
+            self._known.learn(outcome)
             self._stats.inc_value(f"fleet/settled/{outcome.kind}")
             logger.debug("Request settled", extra=extra)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawling.exceptions import ConfigError, RequestError
 from crawling.service.addresses import is_private
@@ -38,6 +38,19 @@ class LinkBatch:
         return f"<LinkBatch of {len(self.urls)}>"
 
 
+class Link(Offer):
+    """The offer of a GET of its URL and nothing else: the fingerprint is the URL's."""
+
+    __slots__ = ()
+
+
+class Judged(NamedTuple):
+    """The links of a page: what to offer, and how many others the tracker has already."""
+
+    offers: list[Offer]
+    known: int
+
+
 class LinkRules:
     """Which links a crawl follows, compiled once from its options and the settings.
 
@@ -66,15 +79,31 @@ class LinkRules:
                 raise ConfigError(option, f"must be text, not {pattern!r}")
             compile_regex(option, pattern)
 
-    def offers(self, urls: Iterable[str], lease: Lease) -> list[Offer]:
-        """Return one offer for each distinct page among *urls*, found on the leased one."""
+    def judge(
+        self,
+        urls: Iterable[str],
+        lease: Lease,
+        known: tuple[Mapping[str, bytes], Mapping[str, bytes]] = ({}, {}),
+    ) -> Judged:
+        """Return one offer for each distinct page among *urls*, found on the leased one.
+
+        *known* are URLs, with their fingerprints, that would be duplicates for sure.
+        """
         priority, depth = lease.priority - PRIORITY_STEP, lease.depth + 1
         extras = inherited(lease)
         offers: dict[bytes, Offer] = {}
+        met: set[bytes] = set()
+        young, old = known
         for url in urls:
+            seen_as = young.get(url) or old.get(url)
+            if seen_as is not None:
+                met.add(seen_as)
+                continue
             offer = _offer(url, self._judge(url), priority, depth, extras)
             offers.setdefault(offer.fingerprint, offer)
-        return list(offers.values())
+        for seen_as in met & offers.keys():
+            del offers[seen_as]
+        return Judged(list(offers.values()), len(met))
 
     def seed(self, url: str, priority: int) -> Offer:
         """Return the offer of a seed, which is refused only where no redirect may lead."""
@@ -147,10 +176,10 @@ def _offer(
         seen_as = fingerprint(url)
     except ValueError:
         rule, seen_as = rule or "scheme", _digest(url)
-    if rule:
+    if len(url) > MAX_URL_LENGTH:
         # What is only recorded needs no more of a URL than what is fetched.
         return Offer(url[:MAX_URL_LENGTH], domain, seen_as, priority, depth, b"", rule)
-    return Offer(url, domain, seen_as, priority, depth, extras)
+    return Link(url, domain, seen_as, priority, depth, b"" if rule else extras, rule)
 
 
 def _digest(url: str) -> bytes:

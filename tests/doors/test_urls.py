@@ -81,7 +81,7 @@ def test_a_link_on_a_page_is_offered_or_left_out_for_a_reason(page: str, link: s
     if joined is None:
         return
     assert "#" not in joined
-    [offer] = RULES.offers([joined], LEASE)
+    [offer] = RULES.judge([joined], LEASE).offers
     assert offer.rule in {"", *DROPPED_REASONS}
     if not offer.rule:
         assert offer.domain == domain_of(offer.url)

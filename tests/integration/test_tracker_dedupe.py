@@ -241,3 +241,42 @@ async def test_options_of_an_earlier_submit_are_kept(tracker: Tracker) -> None:
     await submit(tracker, offer("page"))
 
     assert (await books(tracker)).options == options
+
+
+async def test_links_that_the_worker_knows_are_counted_and_not_sent(tracker: Tracker) -> None:
+    await submit(tracker, offer("seed"))
+    [seed] = await lease(tracker)
+
+    await settle(tracker, seed, links=offers(2), known=5)
+
+    status = await books(tracker)
+    assert (status.accepted, status.queued, status.duplicates) == (3, 2, 5)
+
+
+async def test_what_is_known_holds_for_an_era_of_the_crawl(
+    make_tracker: MakeTracker,
+) -> None:
+    """Another one begins wherever what was seen may be queued again."""
+    tracker = await make_tracker(dupefilter_timeout=0.0)
+    eras = []
+
+    async def fetch(path: str, options: CrawlOptions | None = None) -> None:
+        await submit(tracker, offer(path), options=options)
+        [leased] = await lease(tracker)
+        eras.append(leased.era)
+        await settle(tracker, leased, links=())
+
+    await submit(tracker, *offers(2))
+    first, second = await lease(tracker)
+    assert first.era == second.era != ""
+    eras.append(first.era)
+    await tracker.stop(CRAWL)
+    for leased in (first, second):
+        await settle(tracker, leased)
+    await fetch("after the stop")
+    await fetch("after the end")
+    await fetch("other options", CrawlOptions(maxdepth=9))
+    await sweep(tracker)
+    await fetch("after it was forgotten")
+
+    assert len(set(eras)) == len(eras) == 5

@@ -139,7 +139,7 @@ class Machine(RuleBasedStateMachine):
         to = link_to(goal, lease.priority, lease.depth) if kind == "redirect" else None
         reason = {"failed": "timeout", "dropped": "robots", "retry": "timeout"}.get(kind, "")
         status, size = (200, 100) if kind == "done" else (0, 0)
-        outcome = Outcome(lease, kind, reason, "", status, size, links, to)
+        outcome = Outcome(lease, kind, reason, "", status, size, links, next=to)
 
         assert self.run(self.tracker.settle(worker, [outcome])) == [True]
 

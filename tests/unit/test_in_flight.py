@@ -11,8 +11,16 @@ from scrapy import Request, Spider
 from crawling.crawl_rules import CrawlRules
 from crawling.held_lease import HeldLease, run_in
 from crawling.in_flight import InFlight
+from crawling.known_links import KnownLinks
 from crawling.links import LinkBatch
-from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Offer, Outcome
+from crawling.tracker.tracker import (
+    CrawlId,
+    CrawlOptions,
+    Lease,
+    Offer,
+    Outcome,
+    TrackerConfig,
+)
 from crawling.tracker.urls import fingerprint
 
 OWN = CrawlId("named", "default", "named")
@@ -48,7 +56,8 @@ def desk() -> Desk:
 @pytest.fixture
 def in_flight(desk: Desk) -> InFlight:
     rules = CrawlRules(private_allowed=False)
-    return InFlight(Named(), rules, desk, default_crawl=OWN, retry_codes=())
+    known = KnownLinks(TrackerConfig())
+    return InFlight(Named(), rules, known, desk, default_crawl=OWN, retry_codes=())
 
 
 def held(in_flight: InFlight) -> HeldLease:

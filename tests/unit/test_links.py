@@ -41,7 +41,7 @@ def lease(priority: int = 70, depth: int = 1) -> Lease:
 
 
 def test_a_link_is_10_less_urgent_and_one_level_deeper_than_its_page() -> None:
-    offers = rules().offers(["http://www.example.co.uk/x"], lease(priority=70, depth=1))
+    offers, _ = rules().judge(["http://www.example.co.uk/x"], lease(priority=70, depth=1))
 
     assert offers == [
         Offer(
@@ -59,18 +59,20 @@ def test_links_of_a_page_with_attrs_and_a_cookie_of_its_own_take_them_along() ->
     record = {"meta": {**own, "useragent": "not inherited"}, "source": "x"}
     page = replace(lease(), extras=pack_record(record))
 
-    (offer,) = rules().offers(["http://example.com/x"], page)
+    (offer,) = rules().judge(["http://example.com/x"], page).offers
     assert record_of(offer.extras) == {"v": 1, "meta": own}
 
     crawl = CrawlOptions(shared=own)
-    (offer,) = rules().offers(["http://example.com/x"], replace(page, options=crawl))
+    (offer,) = rules().judge(["http://example.com/x"], replace(page, options=crawl)).offers
     assert offer.extras == b""
 
 
 def test_urls_of_the_same_page_are_one_offer_the_first() -> None:
     found = ["http://e.com/?b=1&a=2", "http://E.com/?a=2&b=1#x", "http://e.com/"]
 
-    assert [offer.url for offer in rules().offers(found, lease())] == [found[0], found[2]]
+    offers, known = rules().judge(found, lease())
+
+    assert ([offer.url for offer in offers], known) == ([found[0], found[2]], 0)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +124,11 @@ def test_a_link_is_refused_by_the_first_rule_that_it_breaks(url: str, rule: str)
     )
 
     assert judge.rule(url) == rule
-    assert [offer.rule for offer in judge.offers([url], lease())] == [rule]
+    assert [offer.rule for offer in judge.judge([url], lease()).offers] == [rule]
 
 
 def test_a_refused_link_has_a_domain_where_it_has_a_host() -> None:
-    offers = rules(allowed_domains=["example.com"]).offers(
+    offers, _ = rules(allowed_domains=["example.com"]).judge(
         ["file:///etc/passwd", "http://www.example.org/", "http://10.0.0.1/"], lease()
     )
 
@@ -136,7 +138,7 @@ def test_a_refused_link_has_a_domain_where_it_has_a_host() -> None:
 def test_of_a_refused_link_no_more_is_kept_than_of_one_that_is_fetched() -> None:
     start = "http://example.com/" + "x" * 1_000_000
 
-    offers = rules().offers([start + "a", start + "b"], lease())
+    offers, _ = rules().judge([start + "a", start + "b"], lease())
 
     assert [len(offer.url) for offer in offers] == [MAX_URL_LENGTH, MAX_URL_LENGTH]
     assert offers[0].fingerprint != offers[1].fingerprint
@@ -246,7 +248,7 @@ def test_no_url_makes_the_rules_fail(url: str) -> None:
     judge = rules(allowed_domains=["example.com"], deny_extensions=["x"], deny_regex=["é"])
 
     for text in (url, f"http://{url}", f"http://example.com/{url}"):
-        assert len(judge.offers([text], lease())) == 1
+        assert len(judge.judge([text], lease()).offers) == 1
 
 
 def test_what_stands_in_a_batch_is_read_once_and_kept() -> None:

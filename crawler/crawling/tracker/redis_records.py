@@ -173,12 +173,13 @@ def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple
         round(delay * 1000),
         links,
         outcome.next,
+        outcome.known,
     )
 
 
 def offer_row(lease: Lease, links: Sequence[Offer]) -> tuple[object, ...]:
     """Return links that the page of *lease* has too many of for one call."""
-    return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, links, None)
+    return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, links, None, 0)
 
 
 def source_row(source: Source | None, part: int = 0) -> dict[str, Any] | None:

@@ -60,11 +60,13 @@ MOST_CRAWLS = 1000
 
 
 class Known(NamedTuple):
-    """What all requests of a crawl share, as of one revision."""
+    """What all requests of a crawl share, as of one revision; and in what it is just now."""
 
     revision: int
     crawl: CrawlId
     options: CrawlOptions
+    epoch: int = 0
+    era: str = ""
 
 
 class RedisTracker(RedisAudit, FlaggedTracker):
@@ -151,8 +153,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         finally:
             if not answered:
                 self._lost.append((worker, token, time.monotonic()))
-        epochs = {cno: epoch for cno, _, epoch in crawls}
-        leases = [self._lease(spiderid, token, known, epochs, Granted(*row)) for row in rows]
+        leases = [self._lease(spiderid, token, known, Granted(*row)) for row in rows]
         return Leased(leases, None if wait < 0 else wait / 1000)
 
     async def settle(self, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
@@ -349,13 +350,14 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         if len(self._crawls) + len(crawls) > MOST_CRAWLS:
             self._crawls.clear()
         known = {}
-        for cno, revision, _ in crawls:
+        for cno, revision, epoch, run in crawls:
             found = self._crawls.get(cno)
             if found is None or found.revision != revision:
                 book = await self._ask("HGETALL", self.keys.crawl(cno))
                 found = Known(revision, unpack_crawl_id(book), unpack_options(book))
                 self._crawls[cno] = found
-            known[cno] = found
+            era = f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}"
+            known[cno] = found._replace(epoch=epoch, era=era)
         return known
 
     def _lease(
@@ -363,11 +365,10 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         spiderid: str,
         token: str,
         known: dict[int, Known],
-        epochs: dict[int, int],
         granted: Granted,
     ) -> Lease:
         request = unpack_request(granted.member, granted.domain)
-        revision, crawl, options = known[request.cno]
+        revision, crawl, options, epoch, era = known[request.cno]
         start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
         begin = self.clock.monotonic(start) if start else 0.0
         return Lease(
@@ -386,5 +387,6 @@ class RedisTracker(RedisAudit, FlaggedTracker):
             latest=begin + slack if slack >= 0 else float("inf"),
             spiderid=spiderid,
             revision=revision,
-            epoch=epochs[request.cno],
+            epoch=epoch,
+            era=era,
         )

@@ -129,6 +129,7 @@ class Lending:
                 depth=depth,
                 attempts=attempts,
                 extras=extras,
+                era=f"{books.run}.{books.epoch}.{books.options}",
                 **self._times(start, throttle),
             )
         )

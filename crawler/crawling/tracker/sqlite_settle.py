@@ -86,7 +86,10 @@ def settle(step: Step, worker: str, outcomes: Sequence[Outcome]) -> list[bool]:
     held = [_take(step, worker, outcome) for outcome in outcomes]
     links: dict[tuple[int, str], list[Offer]] = defaultdict(list)
     for request, outcome in zip(held, outcomes, strict=True):
-        if request and outcome.links:
+        if not request:
+            continue
+        step.books(request.crawl).duplicates += outcome.known
+        if outcome.links:
             links[request.crawl, request.spiderid] += outcome.links
     for (crawl, spiderid), offers in links.items():
         Intake(step, step.books(crawl), reopens=False, spiderid=spiderid).links(offers)

@@ -123,6 +123,11 @@ class TrackerConfig:
             if seconds <= 0:
                 raise ConfigError(setting, f"must be more than 0 seconds, not {seconds}")
 
+    def may_refuse_for_now(self, options: CrawlOptions) -> bool:
+        """Whether a link that is refused today may be queued when it is found again."""
+        limits = (options.max_pages, options.domain_max_pages, self.page_limit)
+        return self.max_queued > 0 or any(limit is not None for limit in limits)
+
 
 class Offer(NamedTuple):
     """One request offered to the tracker: a seed or a discovered link.
@@ -196,6 +201,9 @@ class Lease:
     spiderid: str = ""
     revision: int = 0
     epoch: int = 0
+    #: Names the state of the crawl in which what was seen stays seen: another one after a
+    #: stop, an end, other options, or when the crawl was forgotten.
+    era: str = ""
 
 
 class Leased(NamedTuple):
@@ -216,7 +224,8 @@ class Outcome:
     *next* is the request that goes on in place of this one: required for a redirect
     (same request, new URL), optional for a retry (other extras).  *busy* (429, 503)
     pushes the whole domain back, by *retry_after* seconds or by doubling.  *status* and
-    *size* (bytes of the body) are counted for the crawl when the kind is done.
+    *size* (bytes of the body) are counted for the crawl when the kind is done.  *known*
+    links are not among *links*, since the tracker has them for sure: duplicates.
     """
 
     lease: Lease
@@ -226,6 +235,7 @@ class Outcome:
     status: int = 0
     size: int = 0
     links: Sequence[Offer] = ()
+    known: int = 0
     next: Offer | None = None
     busy: bool = False
     retry_after: float = 0.0

@@ -252,7 +252,7 @@ end
 local function lent_crawls()
   local lent = {}
   for cno, c in pairs(crawls) do
-    if c and c.is_lent then lent[#lent + 1] = {cno, c.rev, c.epoch} end
+    if c and c.is_lent then lent[#lent + 1] = {cno, c.rev, c.epoch, c.run} end
   end
   return lent
 end

@@ -6,7 +6,7 @@ ARGV[1]  worker
 ARGV[2]  how       msgpack map: page_limit (-1: none), max_queued, retry_delay ms,
                    defer_max ms, jitter (a factor around 1)
 ARGV[3]  outcomes  msgpack list of {rid, token, kind, reason, detail, status, size,
-                   busy, retry_after ms, delay ms, links, next offer or nil}; kind `offer`
+                   busy, retry_after ms, delay ms, links, next offer or nil, known}; kind `offer`
                    only takes links, those of a page that has too many for one call;
                    `moved` is a redirect that another shard has taken
 Returns  {results, 1 when a crawl that is spread over shards has nothing left in this one};
@@ -123,6 +123,7 @@ local function settle(o)
   local r = parse(member)
   local c = crawl_of(r.cno)
   take_links(c, q, o[11])
+  add(c, 'duplicates', o[13])
   if o[3] ~= 'offer' then
     call('HDEL', leases, o[1])
     end_lease(c, q, priority, r, o)
