@@ -1,5 +1,6 @@
 """The site of the benchmark: 2,000,003 pages of 15 KB with 50 links, on 100 loopback hosts.
 
+Three of five links lead to the same thousand pages, as navigation does; the others anywhere.
 No page is kept ready and none is logged, so that serving one costs a tenth of a
 millisecond: the site must never be what is measured. As the number of pages is a prime,
 every page can be reached from the first.
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 HOSTS, PAGES, LINKS, SIZE = 100, 2_000_003, 50, 15_000
+#: Pages to which navigation leads, and which share of a page's links.
+POPULAR, NAVIGATION = 1000, 0.6
 #: Asked by the benchmark: how many pages were served.
 COUNT = "/count"
 
@@ -63,9 +66,12 @@ class BenchSite:
         return Reply(200, page, delay=self.latency)
 
     def _page(self, page: int) -> bytes:
-        """Return a page whose links lead everywhere, the same at every visit."""
+        """Return a page, the same at every visit."""
         first, step = page * 7919, page * 104_729 + 1
-        anchors = [self._anchor((first + step * i) % self.pages) for i in range(self.links)]
+        menu = round(self.links * NAVIGATION)
+        popular = min(POPULAR, self.pages)
+        anchors = [self._anchor((first + 31 * i) % popular) for i in range(menu)]
+        anchors += [self._anchor((first + step * i) % self.pages) for i in range(self.links - menu)]
         head = b"<!doctype html><html><head><title>A page</title></head><body><ul>\n"
         links = "".join(anchors).encode()
         return b"".join([head, links, b"</ul>\n", self._text, b"</body></html>\n"])
