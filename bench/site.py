@@ -71,7 +71,9 @@ class BenchSite:
         menu = round(self.links * NAVIGATION)
         popular = min(POPULAR, self.pages)
         anchors = [self._anchor((first + 31 * i) % popular) for i in range(menu)]
-        anchors += [self._anchor((first + step * i) % self.pages) for i in range(self.links - menu)]
+        anchors += [
+            self._anchor((first + step * i) % self.pages) for i in range(self.links - menu)
+        ]
         head = b"<!doctype html><html><head><title>A page</title></head><body><ul>\n"
         links = "".join(anchors).encode()
         return b"".join([head, links, b"</ul>\n", self._text, b"</body></html>\n"])

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from crawling.exceptions import RequestError, TooLarge
 from crawling.held_lease import held_here
 from crawling.outcomes import Released, Verdict, cause_of, classify, describe, retry_asked
-from crawling.request_record import child_offer, next_offer, seed_offer
+from crawling.request_record import child_offer, is_plain, next_offer, seed_offer
 from crawling.tracker.tracker import CrawlId, Outcome
 
 if TYPE_CHECKING:
@@ -207,9 +207,15 @@ class InFlight:
             self.settle(held, Verdict("dropped", reason, f"refused: {request.url}"))
 
     def _add_child(self, held: HeldLease, request: Request) -> None:
-        rule = self._rules.of(held.lease).redirect_rule(request.url)
-        nth = len(held.links)
-        held.links.append(child_offer(request, held.lease, self._spider, rule=rule, nth=nth))
+        young, old = self._known.of(held.lease)
+        if is_plain(request) and (request.url in young or request.url in old):
+            held.known += 1
+            return
+        place = self._rules.of(held.lease).place(request.url)
+        # The same for each delivery of the page, whatever was known by then.
+        nth = len(held.links) + held.known
+        offer = child_offer(request, held.lease, self._spider, place=place, nth=nth)
+        held.links.append(offer)
 
     def _add_seed(self, held: HeldLease | None, request: Request) -> None:
         crawl = self._default_crawl if held is None else held.lease.crawl

@@ -39,7 +39,7 @@ class LinkBatch:
 
 
 class Link(Offer):
-    """The offer of a GET of its URL and nothing else: the fingerprint is the URL's."""
+    """An offer whose fingerprint is that of its URL alone."""
 
     __slots__ = ()
 
@@ -107,7 +107,7 @@ class LinkRules:
 
     def seed(self, url: str, priority: int) -> Offer:
         """Return the offer of a seed, which is refused only where no redirect may lead."""
-        return _offer(url, self._judge_place(url), priority, 0, b"")
+        return _offer(url, self.place(url), priority, 0, b"")
 
     def rule(self, url: str) -> str:
         """Return the reason for which *url* is not followed, "" when it is."""
@@ -115,10 +115,10 @@ class LinkRules:
 
     def redirect_rule(self, url: str) -> str:
         """Return the same for the target of a redirect, which no regex or extension stops."""
-        return self._judge_place(url)[1]
+        return self.place(url)[1]
 
     def _judge(self, url: str) -> tuple[str, str]:
-        verdict = self._judge_place(url)
+        verdict = self.place(url)
         if verdict[1] or not self._has_patterns:
             return verdict
         domain = verdict[0]
@@ -131,7 +131,8 @@ class LinkRules:
             return domain, "deny"
         return verdict
 
-    def _judge_place(self, url: str) -> tuple[str, str]:
+    def place(self, url: str) -> tuple[str, str]:
+        """Return the domain of *url*, and the reason for which nothing there is fetched."""
         if len(url) > MAX_URL_LENGTH:
             domain, rule = self._judge_origin(url)
             return domain, "scheme" if rule == "scheme" else "url_too_long"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -9,14 +10,14 @@ from scrapy import Request
 from scrapy.utils.misc import load_object
 
 from crawling.exceptions import RequestError
-from crawling.links import PRIORITY_STEP
+from crawling.links import PRIORITY_STEP, Link
 from crawling.tracker.extras import pack_record, record_of
 from crawling.tracker.extras import requestid as extras_requestid
 from crawling.tracker.tracker import CrawlId, Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint, host_domain, host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from scrapy import Spider
 
@@ -58,12 +59,13 @@ def extras_of(
     *way* is what goes on from an earlier URL of the same request.  Metadata that *known*
     has already is left out.  Raise `RequestError` for what cannot be stored.
     """
-    fields = dict(_fields(request, spider))
+    record = _record(request, spider)
     if meta := _own_meta(request, known):
-        fields["meta"] = meta
-    record = {name: value for name, value in {**fields, **(way or {})}.items() if value}
+        record["meta"] = meta
+    if way:
+        record.update((name, value) for name, value in way.items() if value)
     try:
-        return pack_record(record)
+        return pack_record(record) if record else b""
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise RequestError("spider_error", f"cannot store {request}: {error}") from error
 
@@ -108,10 +110,11 @@ def requestid(lease: Lease) -> str:
 
 
 def child_offer(
-    request: Request, lease: Lease, spider: Spider, *, rule: str, nth: int
+    request: Request, lease: Lease, spider: Spider, *, place: tuple[str, str], nth: int
 ) -> Offer:
     """Return the offer of the *nth* Request that the leased page yielded.
 
+    *place* is its domain, and the rule by which it is not followed (`LinkRules.place`).
     It is 10 less urgent than the page and one level deeper, unless its meta says so
     itself; a meta copied from the response does not.
     """
@@ -128,17 +131,23 @@ def child_offer(
         way["salt"] = blake2b(
             lease.rid + lease.fingerprint, salt=nth.to_bytes(8, "big"), digest_size=8
         ).digest()
-    extras = b"" if rule else extras_of(request, spider, way, lease.options)
-    return Offer(
-        url=_kept(request.url, rule),
-        domain=domain_or_none(request.url),
-        fingerprint=_fingerprint(request, way),
-        priority=priority,
-        depth=depth,
-        extras=extras,
-        rule=rule,
-        spiderid=_other_type(meta.get("spiderid", spider.name), lease.crawl),
+    domain, rule = place
+    kind = Link if is_plain(request) and len(request.url) <= MAX_URL_LENGTH else Offer
+    return kind(
+        _kept(request.url, rule),
+        domain,
+        _fingerprint(request, way),
+        priority,
+        depth,
+        b"" if rule else extras_of(request, spider, way, lease.options),
+        rule,
+        _other_type(meta.get("spiderid", spider.name), lease.crawl),
     )
+
+
+def is_plain(request: Request) -> bool:
+    """Whether the fingerprint is that of the URL alone."""
+    return request.method == "GET" and not request.body and not request.dont_filter
 
 
 def next_offer(request: Request, lease: Lease, spider: Spider, *, redirected: bool) -> Offer:
@@ -202,33 +211,46 @@ def _fingerprint(request: Request, way: Mapping[str, Any]) -> bytes:
     return blake2b(plain, key=salt, digest_size=8).digest() if salt else plain
 
 
-def _fields(request: Request, spider: Spider | type[Spider]) -> Iterator[tuple[str, Any]]:
-    """Yield attribute names and values; those that say nothing are left out later."""
-    yield "method", "" if request.method == "GET" else request.method
-    yield (
-        "headers",
-        [[name, value] for name, values in request.headers.items() for value in values],
-    )
-    yield "body", request.body
-    yield "cookies", request.cookies
-    yield "cb_kwargs", request.cb_kwargs
-    yield "callback", _method_name(request.callback, spider)
-    yield "errback", _method_name(request.errback, spider)
-    yield "flags", request.flags
-    yield "encoding", "" if request.encoding == "utf-8" else request.encoding
-    yield "dont_filter", request.dont_filter
-    yield "priority", request.priority
-    if type(request) is not Request:
-        kind = type(request)
-        yield "class", f"{kind.__module__}.{kind.__qualname__}"
-        yield (
-            "attributes",
-            {
-                name: getattr(request, name)
-                for name in request.attributes
-                if name not in _KNOWN_ATTRIBUTES
-            },
-        )
+def _record(  # noqa: PLR0912  # one line for each attribute
+    request: Request, spider: Spider | type[Spider]
+) -> dict[str, Any]:
+    """Return names and values of the attributes that say something."""
+    record: dict[str, Any] = {}
+    if request.method != "GET":
+        record["method"] = request.method
+    if request.headers:
+        record["headers"] = [
+            [name, value] for name, values in request.headers.items() for value in values
+        ]
+    if request.body:
+        record["body"] = request.body
+    if request.cookies:
+        record["cookies"] = request.cookies
+    if request.cb_kwargs:
+        record["cb_kwargs"] = request.cb_kwargs
+    if request.callback is not None:
+        record["callback"] = _method_name(request.callback, spider)
+    if request.errback is not None:
+        record["errback"] = _method_name(request.errback, spider)
+    if request.flags:
+        record["flags"] = request.flags
+    if request.encoding != "utf-8":
+        record["encoding"] = request.encoding
+    if request.dont_filter:
+        record["dont_filter"] = True
+    if request.priority:
+        record["priority"] = request.priority
+    kind = type(request)
+    if kind is not Request:
+        record["class"] = f"{kind.__module__}.{kind.__qualname__}"
+        attributes = {
+            name: getattr(request, name)
+            for name in request.attributes
+            if name not in _KNOWN_ATTRIBUTES
+        }
+        if attributes:
+            record["attributes"] = attributes
+    return record
 
 
 def _own_meta(request: Request, known: CrawlOptions | None) -> dict[str, Any]:
@@ -255,20 +277,27 @@ def _option_meta(options: CrawlOptions) -> dict[str, Any]:
 
 
 def _method_name(method: Any, spider: Spider | type[Spider]) -> str:
-    if method is None:
-        return ""
     function = getattr(method, "__func__", method)
     owner = getattr(method, "__self__", spider)
     kind = spider if isinstance(spider, type) else type(spider)
-    if owner is spider or isinstance(spider, type):
-        for base in kind.__mro__:
-            for name, value in vars(base).items():
-                if value is function:
-                    return name
-    raise RequestError(
-        "spider_error",
-        f"callback and errback must be methods of {kind.__name__}, not {method!r}",
+    name = (
+        _name_in(kind.__mro__, function) if owner is spider or isinstance(spider, type) else ""
     )
+    if not name:
+        raise RequestError(
+            "spider_error",
+            f"callback and errback must be methods of {kind.__name__}, not {method!r}",
+        )
+    return name
+
+
+@lru_cache(maxsize=1000)
+def _name_in(bases: tuple[type, ...], function: Any) -> str:
+    for base in bases:
+        for name, value in vars(base).items():
+            if value is function:
+                return name
+    return ""
 
 
 def _build(

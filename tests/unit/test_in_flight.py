@@ -13,6 +13,7 @@ from crawling.held_lease import HeldLease, run_in
 from crawling.in_flight import InFlight
 from crawling.known_links import KnownLinks
 from crawling.links import LinkBatch
+from crawling.outcomes import Verdict
 from crawling.tracker.tracker import (
     CrawlId,
     CrawlOptions,
@@ -188,3 +189,34 @@ def test_a_child_that_cannot_be_stored_is_refused_and_its_page_fails(
     (outcome,) = desk.outcomes
     assert (outcome.kind, outcome.reason) == ("failed", "spider_error")
     assert [link.url for link in outcome.links] == [good.url]
+
+
+def test_a_request_for_a_known_page_is_counted_and_not_offered(desk: Desk) -> None:
+    known, page = KnownLinks(TrackerConfig()), "http://example.com/a"
+    in_flight = InFlight(
+        Named(),
+        CrawlRules(private_allowed=False),
+        known,
+        desk,
+        default_crawl=OWN,
+        retry_codes=(),
+    )
+    first, second = held(in_flight), held(in_flight)
+
+    def yields(parent: HeldLease) -> Outcome:
+        for request in (
+            Request(page),
+            Request(page, method="POST"),
+            Request(page, dont_filter=True),
+        ):
+            run_in(parent, in_flight.enqueue, request)
+        in_flight.settle(parent, Verdict("done"))
+        return desk.outcomes[-1]
+
+    before = yields(first)
+    known.learn(before)
+    after = yields(second)
+
+    assert (len(before.links), before.known) == (3, 0)
+    # The others are as they were, the salt of the last one included.
+    assert (after.links, after.known) == (before.links[1:], 1)

@@ -70,7 +70,7 @@ def page(url: str = "http://example.com/page") -> Lease:
 
 
 def child(request: Request, nth: int = 0) -> Offer:
-    return child_offer(request, page(), SPIDER, rule="", nth=nth)
+    return child_offer(request, page(), SPIDER, place=("example.com", ""), nth=nth)
 
 
 def again(request: Request) -> Request:
@@ -251,7 +251,7 @@ def test_meta_may_give_priority_depth_and_kind_of_spider() -> None:
 def test_of_a_url_that_is_refused_no_more_is_kept_than_one_may_have() -> None:
     request = Request("data:text/plain," + "x" * 70_000)
 
-    kept = child_offer(request, page(), SPIDER, rule="scheme", nth=0)
+    kept = child_offer(request, page(), SPIDER, place=("", "scheme"), nth=0)
     seed = seed_offer(request, page().crawl, SPIDER, rule="scheme")
 
     assert kept.url == seed.url == request.url[:MAX_URL_LENGTH]
@@ -274,7 +274,13 @@ def test_a_spider_may_change_an_option_for_a_request_and_its_children() -> None:
     first = lease(child(Request("http://example.com/a", meta=meta)))
     request = request_of(first, SPIDER)
     grandchild = lease(
-        child_offer(request.replace(url="http://example.com/b"), first, SPIDER, rule="", nth=0)
+        child_offer(
+            request.replace(url="http://example.com/b"),
+            first,
+            SPIDER,
+            place=("example.com", ""),
+            nth=0,
+        )
     )
 
     assert record_of(first.extras)["meta"] == {"useragent": "its own"}

@@ -237,7 +237,7 @@ def test_a_walk_goes_on_to_one_link_at_the_same_priority_and_depth() -> None:
     spider, lease = make_spider(WanderingSpider), make_lease(maxdepth=1, attrs={"a": 1})
 
     item, request = parse(spider, lease)
-    offer = child_offer(request, lease, spider, rule="", nth=0)
+    offer = child_offer(request, lease, spider, place=("example.com", ""), nth=0)
     next_request = request_of(leased(lease, offer), spider)
 
     assert item["attrs"] == {"a": 1, "step": 0}
@@ -256,7 +256,9 @@ def test_a_walk_counts_its_steps() -> None:
     for _ in range(3):
         item, request = parse(spider, lease)
         steps.append(item["attrs"])
-        lease = leased(lease, child_offer(request, lease, spider, rule="", nth=0))
+        lease = leased(
+            lease, child_offer(request, lease, spider, place=("example.com", ""), nth=0)
+        )
 
     assert steps == [{"step": 0}, {"step": 1}, {"step": 2}]
 
