@@ -21,7 +21,9 @@ from bench import (
     kafka,
     kills,
     outage,
+    plots,
     profile,
+    requests,
     scale,
     simulate,
     workers,
@@ -37,6 +39,7 @@ DATA = ROOT / "docs" / "reference" / "benchmarks.json"
 TABLES = {
     "crawl": crawl.tables,
     "frontier": frontier.tables,
+    "requests": requests.tables,
     "ingest": ingest.tables,
     "kafka": kafka.tables,
     "workers": workers.tables,
@@ -53,7 +56,8 @@ INTRODUCTION = """\
 # Benchmarks
 
 Made by `make bench ARGS=--save`; not written by hand.
-The site has 15 kB a page and 50 links, on 100 loopback hosts, with no throttle and no robots.txt.
+The site has 15 kB a page and 50 links, of which 30 lead to the same thousand pages, on 100
+loopback hosts, with no throttle and no robots.txt.
 The crawler has one core, the site and Redis share the other.
 Both sides of a comparison ran by turns; compare medians, and trust no difference under 15 %.
 """
@@ -67,6 +71,7 @@ def main() -> None:
     measures: dict[str, Callable[[], dict[str, Any]]] = {
         "crawl": lambda: crawl.measure(options.rounds, options.seconds),
         "frontier": lambda: frontier.measure(options.rounds),
+        "requests": requests.measure,
         "ingest": ingest.measure,
         "kafka": kafka.measure,
         "workers": lambda: workers.measure(options.rounds, options.seconds),
@@ -130,7 +135,7 @@ def save(results: dict[str, Any]) -> None:
         INTRODUCTION,
         *(section(name, known[name]) + "\n" for name in TABLES if name in known),
     ]
-    DATA.with_suffix(".md").write_text("\n".join(page))
+    DATA.with_suffix(".md").write_text("\n".join([*page, *plots.draw(known, DATA.parent)]))
 
 
 if __name__ == "__main__":

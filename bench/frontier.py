@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from redis import Redis
+
 from bench.processes import CRAWLER_CORE, SERVER_CORE, pin_redis, pinned, thread_seconds
 from bench.report import Table, median, spread
 from crawling.tracker.connect import close_tracker, open_tracker
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import Tracker
 
 FEW, MANY = 10, 1_000_000
+DOMAINS = (FEW, 1000, 100_000, MANY)
 REQUESTS = 200_000
 #: A worker's batch, the pages that it settles together, the links of a page, and how many
 #: pages are settled while Redis's CPU is read.
@@ -43,16 +46,14 @@ LINKS_PROMISED, LEASES_PROMISED = 150_000, {"without": 50_000, "with": 40_000}
 
 
 def measure(rounds: int) -> dict[str, Any]:
-    runs: dict[str, list[float]] = {}
+    runs: dict[str, list[dict[str, float]]] = {}
     with pinned(CRAWLER_CORE):
         for _ in range(rounds):
             for store in ("redis", "sqlite"):
-                for domains in (FEW, MANY):
+                for domains in DOMAINS:
                     cost = _run(store, domains)
-                    runs.setdefault(f"{store} {domains}", []).append(cost)
-                    print(
-                        f"{store}, {domains} domains: {cost:.1f} µs a request", file=sys.stderr
-                    )
+                    runs.setdefault(f"{store} {domains}", []).append(cost._asdict())
+                    print(f"{store}, {domains} domains: {cost}", file=sys.stderr)
         cores: dict[str, list[float]] = {}
         for _ in range(rounds):
             for name, measured in (
@@ -66,7 +67,7 @@ def measure(rounds: int) -> dict[str, Any]:
         "rounds": rounds,
         "requests": REQUESTS,
         "batch": BATCH,
-        "microseconds": runs,
+        "costs": runs,
         "cores": cores,
     }
 
@@ -129,39 +130,63 @@ async def _fenced_leases(tracker: Tracker, pid: int) -> Spent:
     return Spent(count, seconds)
 
 
-def _run(store: str, domains: int) -> float:
+class Cost(NamedTuple):
+    """Of one request: microseconds to offer, lease and settle it, bytes while it is queued."""
+
+    offer: float
+    lease: float
+    settle: float
+    bytes: float
+
+
+def _run(store: str, domains: int) -> Cost:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        url = f"sqlite:///{folder}/tracker.db"
-        if store == "redis":
-            url = stack.enter_context(redis_server(folder))
-            pin_redis(url, SERVER_CORE)
-        return asyncio.run(_leases(url, domains))
+        if store == "sqlite":
+            file = folder / "tracker.db"
+            return asyncio.run(_costs(f"sqlite:///{file}", domains, lambda: _disk(file)))
+        url = stack.enter_context(redis_server(folder))
+        pin_redis(url, SERVER_CORE)
+        redis = stack.enter_context(Redis.from_url(url))
+        return asyncio.run(_costs(url, domains, lambda: redis.info("memory")["used_memory"]))
 
 
-async def _leases(url: str, domains: int) -> float:
-    """Return microseconds a leased request, of `lease` alone."""
+def _disk(file: Path) -> int:
+    return sum(each.stat().st_size for each in file.parent.glob(f"{file.name}*"))
+
+
+async def _costs(url: str, domains: int, size: Callable[[], int]) -> Cost:
     tracker = await open_tracker(url, CONFIG)
     try:
+        count, spent, empty = 0, 0.0, size()
         for batch in _offers(domains):
+            began = time.perf_counter()
             await tracker.submit(CRAWL, batch, entry="known")
+            spent += time.perf_counter() - began
+            count += len(batch)
+        queued = (size() - empty) / count
         await _lease_and_settle(tracker, LEASES // 10)
-        return 1e6 * await _lease_and_settle(tracker, LEASES) / (LEASES * BATCH)
+        lease, settle = await _lease_and_settle(tracker, LEASES)
+        return Cost(1e6 * spent / count, lease, settle, queued)
     finally:
         await close_tracker(url)
 
 
-async def _lease_and_settle(tracker: Tracker, times: int) -> float:
-    spent = 0.0
+async def _lease_and_settle(tracker: Tracker, times: int) -> tuple[float, float]:
+    """Return microseconds a request, of `lease` and of `settle`."""
+    leasing = settling = 0.0
     for _ in range(times):
         began = time.perf_counter()
         leased = await tracker.lease("bench", BATCH, CRAWL.spiderid)
-        spent += time.perf_counter() - began
+        leasing += time.perf_counter() - began
         if len(leased.leases) != BATCH:
             raise RuntimeError(f"asked for {BATCH} requests, got {len(leased.leases)}")
         outcomes = [Outcome(lease, "done", status=200) for lease in leased.leases]
+        began = time.perf_counter()
         await tracker.settle("bench", outcomes)
-    return spent
+        settling += time.perf_counter() - began
+    each = 1e6 / (times * BATCH)
+    return leasing * each, settling * each
 
 
 def _offers(domains: int, size: int = 2000) -> Iterator[list[Offer]]:
@@ -180,18 +205,37 @@ def _offer(number: int, domain: int, depth: int = 0) -> Offer:
 
 
 def tables(result: dict[str, Any]) -> list[Table]:
-    runs = result["microseconds"]
-    rows = []
-    for store in ("redis", "sqlite"):
-        few, many = runs[f"{store} {FEW}"], runs[f"{store} {MANY}"]
-        ratio = f"{median(many) / median(few):.2f}"
-        rows.append([store, spread(few, "1f"), spread(many, "1f"), ratio, f"at most {LIMIT}"])
+    rows = [
+        [store, f"{domains:,}", *_cost_cells(result["costs"][f"{store} {domains}"])]
+        for store in ("redis", "sqlite")
+        for domains in DOMAINS
+    ]
     title = (
-        f"Leasing, µs a request ({result['requests']:,} queued, {result['batch']} at a time, "
-        f"{result['rounds']} rounds; min / median / max)"
+        f"What a request costs a tracker, by domains ({result['requests']:,} queued or one in "
+        f"each domain, {result['batch']} leased at a time; {result['rounds']} rounds; "
+        "min / median / max)"
     )
-    head = ["tracker", f"{FEW} domains", f"{MANY:,} domains", "ratio", "promised"]
-    return [Table(title, head, rows), _per_core_table(result["cores"])]
+    head = ["tracker", "domains", "offer, µs", "lease, µs", "settle, µs", "bytes queued"]
+    growth = [
+        [store, f"{_growth(result['costs'], store):.2f}", f"at most {LIMIT}"]
+        for store in ("redis", "sqlite")
+    ]
+    grown = Table(
+        f"Leasing with {MANY:,} domains against {FEW}", ["tracker", "ratio", "promised"], growth
+    )
+    return [Table(title, head, rows), grown, _per_core_table(result["cores"])]
+
+
+def _cost_cells(runs: list[dict[str, float]]) -> list[str]:
+    forms = {"offer": "1f", "lease": "1f", "settle": "1f", "bytes": "0f"}
+    return [spread([run[name] for run in runs], form) for name, form in forms.items()]
+
+
+def _growth(costs: dict[str, Any], store: str) -> float:
+    few, many = (
+        median([run["lease"] for run in costs[f"{store} {domains}"]]) for domains in (FEW, MANY)
+    )
+    return many / few
 
 
 def _per_core_table(cores: dict[str, list[float]]) -> Table:

@@ -40,6 +40,7 @@ _PASSING_META = frozenset(
     "depth retry_times redirect_times redirect_ttl redirect_urls redirect_reasons "
     "download_slot download_latency".split()
 ) | {SAME_DEPTH}
+_NEVER_OWN = _PLACE_META | _PASSING_META
 _KNOWN_ATTRIBUTES = frozenset(
     "url callback method headers body cookies meta encoding priority dont_filter errback "
     "flags cb_kwargs".split()
@@ -255,15 +256,12 @@ def _record(  # noqa: PLR0912  # one line for each attribute
 
 def _own_meta(request: Request, known: CrawlOptions | None) -> dict[str, Any]:
     """Return the metadata that the user gave, and where it departs from the crawl's."""
-    if not request.meta:
-        return {}
+    own = {name: value for name, value in request.meta.items() if name not in _NEVER_OWN}
+    if not own:
+        return own
     crawl = _option_meta(known) if known is not None else dict.fromkeys(_OPTION_META)
     return {
-        name: value
-        for name, value in request.meta.items()
-        if name not in _PLACE_META
-        and name not in _PASSING_META
-        and (name not in crawl or crawl[name] != value)
+        name: value for name, value in own.items() if name not in crawl or crawl[name] != value
     }
 
 

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.__main__ import section
+from bench.frontier import DOMAINS
 from bench.peers import PAIRS, PEERS
+from bench.plots import draw
 from bench.site import HOSTS, LINKS, SIZE, BenchSite
 
 from tests.servers.site_pages import Visit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_pages_of_the_bench_site_are_alike_in_size_and_all_their_links_lead_somewhere() -> None:
@@ -38,6 +43,22 @@ def test_the_figures_say_how_many_times_faster_we_are_by_medians() -> None:
 
     assert "| cluster : scrapy | 2.50 | 2.00 | at least 6 |" in shown
     assert "| scrapy | 1 / 100 / 900 | 1.00 / 10.00 / 99.00 |" in shown
+
+
+def test_pictures_are_drawn_of_the_results_there_are(tmp_path: Path) -> None:
+    cost = {"offer": 1.0, "lease": 2.0, "settle": 3.0, "bytes": 120.0}
+    costs = {f"{store} {n}": [cost] * 3 for store in ("redis", "sqlite") for n in DOMAINS}
+
+    shown = list(draw({"frontier": {"costs": costs}}, tmp_path))
+    first = (tmp_path / "lease_by_domains.svg").read_bytes()
+    list(draw({"frontier": {"costs": costs}}, tmp_path))
+
+    assert len(shown) == 2
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "lease_by_domains.svg",
+        "bytes_by_domains.svg",
+    }
+    assert (tmp_path / "lease_by_domains.svg").read_bytes() == first
 
 
 def run(pages: float, cpu: float) -> dict[str, float]:
