@@ -90,6 +90,8 @@ class SqliteStore:
         # A process that dies loses nothing with NORMAL; only a power cut may take back
         # the last moments, and never half a transaction.
         db.execute("PRAGMA synchronous = NORMAL")
+        # 32 MB: with a million domains the 2 MB of the default hold no index.
+        db.execute("PRAGMA cache_size = -32768")
         # 40 MB of log between two checkpoints: the same few pages change all the time.
         db.execute("PRAGMA wal_autocheckpoint = 10000")
         # Fails here, and not at the first request, when the file cannot be written.
