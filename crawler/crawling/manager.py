@@ -202,11 +202,11 @@ class CrawlManager:
         """Submit the rest of the known; the next batch is made while the last is on its way."""
         sending: asyncio.Task[None] | None = None
         for batch in batches(known):
-            offers = self._offers(batch)
+            # In a thread: here it would keep the loop from sending.
+            offers = await asyncio.to_thread(self._offers, batch)
             if sending is not None:
                 await sending
             sending = asyncio.create_task(self._submit(tracker, offers, "known"))
-            await asyncio.sleep(0)
         if sending is not None:
             await sending
         await self._submit(tracker, [], "known", hold=0.0)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from bench.processes import SERVER_CORE
-from bench.site import bench_site
+from bench.site import PAGES, bench_site
 from bench.worker import ROOT, SETTINGS, submit
 from redis import Redis
+
+from crawling.tracker.tracker import CrawlOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,18 +48,32 @@ class Cost:
 
 @pytest.fixture(scope="module")
 def page(redis_url: str, kafka_hosts: str, tmp_path_factory: pytest.TempPathFactory) -> Cost:
-    """Return what one page of 15 kB with 50 links costs, on Redis and Kafka."""
+    """Return what one page of 15 kB costs, on Redis and Kafka, of whose 50 links most are known."""
     few, many = (
-        _crawl(pages, redis_url, kafka_hosts, tmp_path_factory.mktemp("counted"))
+        _crawl(pages, None, redis_url, kafka_hosts, tmp_path_factory.mktemp("counted"))
         for pages in (FEW, MANY)
     )
     return many.each(few)
 
 
-def _crawl(pages: int, redis_url: str, kafka_hosts: str, folder: Path) -> Cost:
+@pytest.fixture(scope="module")
+def offering(
+    redis_url: str, kafka_hosts: str, tmp_path_factory: pytest.TempPathFactory
+) -> Cost:
+    """Return the same of a page all of whose links the tracker has to judge."""
+    few, many = (
+        _crawl(PAGES, limit, redis_url, kafka_hosts, tmp_path_factory.mktemp("counted"))
+        for limit in (FEW, MANY)
+    )
+    return many.each(few)
+
+
+def _crawl(
+    pages: int, max_pages: int | None, redis_url: str, kafka_hosts: str, folder: Path
+) -> Cost:
     with bench_site(SERVER_CORE, pages) as site, Redis.from_url(redis_url) as redis:
         redis.flushall()
-        submit(redis_url, site.start)
+        submit(redis_url, site.start, CrawlOptions(max_pages=max_pages))
         redis.config_resetstat()
         env = {
             **os.environ,
@@ -80,16 +96,19 @@ def _crawl(pages: int, redis_url: str, kafka_hosts: str, folder: Path) -> Cost:
         )
 
 
-def test_a_page_takes_some_thousand_calls_of_functions(page: Cost) -> None:
-    assert page.calls < 6000
+def test_a_page_takes_some_thousand_calls_of_functions(page: Cost, offering: Cost) -> None:
+    assert page.calls < 5500
+    assert offering.calls < 6300
 
 
-def test_a_page_takes_some_hundred_commands_inside_redis(page: Cost) -> None:
-    assert page.commands < 260
+def test_links_that_are_known_are_not_offered(page: Cost, offering: Cost) -> None:
+    assert page.commands < 40
+    assert offering.commands < 130
 
 
-def test_pages_share_their_calls_of_redis(page: Cost) -> None:
+def test_pages_share_their_calls_of_redis(page: Cost, offering: Cost) -> None:
     assert page.scripts < 1
+    assert offering.scripts < 1
 
 
 def test_a_page_leaves_nothing_in_the_memory_of_its_worker(page: Cost) -> None:
