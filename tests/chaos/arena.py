@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from crawling.exceptions import Unavailable
@@ -19,7 +21,6 @@ from tests.servers.website import Website, website
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
     from subprocess import Popen
 
     from crawling.tracker.tracker import Tracker
@@ -98,6 +99,7 @@ class Arena:
         process = self.running[word][number]
         if ending == signal.SIGTERM:
             time.sleep(max(0.0, self.born[process.pid] + GROWN_UP - time.monotonic()))
+            until(lambda: listens_to_sigterm(process), f"the {word} listens to SIGTERM")
         process.send_signal(ending)
         code = process.wait(PATIENCE)
         in_flight = self.leased(process.pid)
@@ -190,6 +192,14 @@ def durable_redis(folder: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def listens_to_sigterm(process: Popen[str]) -> bool:
+    """Whether it would notice; before it has imported all, it would just end."""
+    if process.poll() is not None:
+        return True
+    [caught] = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def an_hour_ahead(folder: Path) -> dict[str, str]:
