@@ -12,22 +12,30 @@ from typing import TYPE_CHECKING
 from crawling import (
     alive_command,
     audit_command,
+    completion_command,
     crawl_command,
     doctor_command,
     domain_commands,
     migrate_command,
     startproject_command,
+    tail_command,
+    top_command,
     tracker_commands,
     worker_command,
 )
 from crawling.exceptions import ConfigError, FleetError
 from crawling.service.text import printable, without_logins
+from crawling.service.usage import (
+    FAILED,
+    INTERRUPTED,
+    USAGE,
+    exit_codes,
+    help_with_examples,
+    subparsers_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-#: Exit codes: the crawl finished, no seed could be fetched, bad usage, interrupted.
-FINISHED, NOTHING_FETCHED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 #: Commands of the monitors: module, function, what goes before the flags, and the help.
 ELSEWHERE: dict[str, tuple[str, str, tuple[str, ...], str]] = {
@@ -60,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
     except ConfigError as error:
         return _fail(args, error, USAGE)
     except FleetError as error:
-        return _fail(args, error, NOTHING_FETCHED)
+        return _fail(args, error, FAILED)
     except KeyboardInterrupt:
         print("fleet: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -93,8 +101,18 @@ def _fail(args: argparse.Namespace, error: FleetError, code: int) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
+    return _parser()[0]
+
+
+def _parser() -> tuple[
+    argparse.ArgumentParser, argparse._SubParsersAction[argparse.ArgumentParser]
+]:
     parser = argparse.ArgumentParser(
-        prog="fleet", description="Crawl together, lose nothing.", allow_abbrev=False
+        prog="fleet",
+        description="Crawl together, lose nothing.  `fleet COMMAND --help` has examples.",
+        epilog=exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     crawl_command.add_parser(commands, _common(None))
@@ -104,10 +122,27 @@ def make_parser() -> argparse.ArgumentParser:
     migrate_command.add_parser(commands, _common(""))
     for module in (tracker_commands, domain_commands):
         module.add_parsers(commands, _common(""))
+    for module in (top_command, tail_command):
+        module.add_parser(commands, _common(""))
     worker_command.add_parser(commands)
     startproject_command.add_parser(commands)
+    completion_command.add_parser(commands, whole_parser)
     for name, (*_, text) in ELSEWHERE.items():
         commands.add_parser(name, help=text)
+    for name, command in commands.choices.items():
+        for attribute, value in help_with_examples(command.description or "", name).items():
+            setattr(command, attribute, value)
+    return parser, commands
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return the parser with what the monitors' commands take, which are loaded for it."""
+    parser, commands = _parser()
+    for name, (module, function, words, _) in ELSEWHERE.items():
+        command = getattr(import_module(module), f"{function}_parser")(f"fleet {name}")
+        for word in words:
+            command = subparsers_of(command)[word]
+        commands.choices[name] = command
     return parser
 
 

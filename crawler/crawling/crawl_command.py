@@ -53,8 +53,8 @@ def add_parser(
         "crawl",
         parents=[common],
         help="crawl from one command, with no server",
-        description="Crawl from one command, with no server.  Every URL ends as done, "
-        "failed (with a reason) or dropped (with a reason).",
+        description="Crawl from one command, with no server.\n"
+        "Every URL ends as done, failed (with a reason) or dropped (with a reason).",
     )
     add = parser.add_argument
     add("urls", metavar="URL", nargs="*", help="where to begin (for --spider id: IDs)")

@@ -56,11 +56,16 @@ async def waiting_of(tracker: Tracker, status: CrawlStatus) -> list[Waiting]:
     return sorted(found, key=lambda waiting: -waiting.queued)
 
 
-async def idle_workers(tracker: Tracker) -> list[tuple[WorkerStatus, Idle]]:
-    """Return all workers, each with why it has nothing in flight."""
+async def idle_workers(
+    tracker: Tracker, most: int = MOST_DOMAINS
+) -> list[tuple[WorkerStatus, Idle]]:
+    """Return all workers, each with why it has nothing in flight.
+
+    *most* domains of each spider are looked at: the best, or first to open, decide.
+    """
     workers = await tracker.workers()
     domains = {
-        spider: await tracker.domains(spider, MOST_DOMAINS)
+        spider: await tracker.domains(spider, most)
         for spider in {worker.spiderid for worker in workers}
     }
     return [(worker, of_worker(worker, domains[worker.spiderid])) for worker in workers]
@@ -79,8 +84,8 @@ def worker_json(worker: WorkerStatus, idle: Idle) -> dict[str, Any]:
     return {**vars(worker), **parts, **_json(idle)}
 
 
-def idle_text(idle: Idle) -> str:
-    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(idle.until or 0.0))
+def idle_text(idle: Idle, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    until = time.strftime(form, time.gmtime(idle.until or 0.0))
     return TEXTS[idle.why].format(until=until, detail=idle.detail)
 
 

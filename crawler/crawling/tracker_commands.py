@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crawling.crawl_actions import ACTIONS, Done, retry
 from crawling.exceptions import ConfigError
 from crawling.idle_report import NAMED, idle_workers, waiting_of, worker_json, worker_text
 from crawling.report import show, status_text, trace_text
@@ -29,9 +30,9 @@ def add_parsers(
 ) -> None:
     for name, text, action in (
         ("status", "what became of a crawl so far", _status),
-        ("stop", "end a crawl; what is queued is dropped", _stop),
-        ("pause", "lease nothing of a crawl until it is resumed", _pause),
-        ("resume", "go on with a paused crawl", _resume),
+        ("stop", "end a crawl; what is queued is dropped", _acting("stop")),
+        ("pause", "lease nothing of a crawl until it is resumed", _acting("pause")),
+        ("resume", "go on with a paused crawl", _acting("resume")),
         (
             "prioritize",
             "let a crawl count more, or less, than it was submitted with",
@@ -65,11 +66,17 @@ def add_parsers(
 
 
 def crawl_name() -> argparse.ArgumentParser:
-    name = argparse.ArgumentParser(add_help=False)
+    name = argparse.ArgumentParser(add_help=False, parents=[crawl_kind()])
     name.add_argument("--crawlid", metavar="ID", help="needed when there are several crawls")
-    name.add_argument("--spider", metavar="NAME", help="the crawl's kind of spider")
-    name.add_argument("--appid", metavar="ID", help="the crawl's application")
     return name
+
+
+def crawl_kind() -> argparse.ArgumentParser:
+    """Return what tells crawls of the same crawlid apart."""
+    kind = argparse.ArgumentParser(add_help=False)
+    kind.add_argument("--spider", metavar="NAME", help="the crawl's kind of spider")
+    kind.add_argument("--appid", metavar="ID", help="the crawl's application")
+    return kind
 
 
 def _reason(text: str) -> str:
@@ -128,7 +135,7 @@ async def _status(args: argparse.Namespace, tracker: Tracker) -> None:
     if len(states) == 1:
         await _show_one(args, tracker, states[0])
     elif args.json:
-        print_json([_books(status) for status in states])
+        print_json([books_json(status) for status in states])
     else:
         show("\n".join(map(status_text, states)) if states else "no crawls")
 
@@ -142,7 +149,7 @@ async def _show_one(args: argparse.Namespace, tracker: Tracker, status: CrawlSta
             "domains": [each.json() for each in waiting],
             "workers": [worker_json(*pair) for pair in workers],
         }
-        print_json([{**_books(status), **looks}])
+        print_json([{**books_json(status), **looks}])
         return
     lines = [status_text(status), *(f"  {each.text()}" for each in waiting[:NAMED])]
     if len(waiting) > NAMED:
@@ -153,7 +160,7 @@ async def _show_one(args: argparse.Namespace, tracker: Tracker, status: CrawlSta
     show("\n".join(lines))
 
 
-def _books(status: CrawlStatus) -> dict[str, Any]:
+def books_json(status: CrawlStatus) -> dict[str, Any]:
     return {
         **status.totals(),
         "queued": status.queued,
@@ -164,29 +171,19 @@ def _books(status: CrawlStatus) -> dict[str, Any]:
     }
 
 
-async def _stop(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await find_crawl(args, tracker)
-    dropped = await tracker.stop(crawl)
-    _say(args, crawl, "stop", f"stopped, {dropped} requests dropped", dropped=dropped)
+def _acting(name: str) -> Callable[[argparse.Namespace, Tracker], Awaitable[None]]:
+    async def act(args: argparse.Namespace, tracker: Tracker) -> None:
+        crawl = await find_crawl(args, tracker)
+        _say(args, crawl, name, await ACTIONS[name](tracker, crawl))
 
-
-async def _pause(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await find_crawl(args, tracker)
-    paused = await tracker.pause(crawl)
-    _say(args, crawl, "pause", "paused" if paused else "was not running", changed=paused)
-
-
-async def _resume(args: argparse.Namespace, tracker: Tracker) -> None:
-    crawl = await find_crawl(args, tracker)
-    resumed = await tracker.resume(crawl)
-    _say(args, crawl, "resume", "goes on" if resumed else "was not paused", changed=resumed)
+    return act
 
 
 async def _prioritize(args: argparse.Namespace, tracker: Tracker) -> None:
     crawl = await find_crawl(args, tracker)
     raised = await tracker.prioritize(crawl, args.boost)
     text = f"counts {args.boost:+d}" if raised else "has ended"
-    _say(args, crawl, "prioritize", text, priority=args.boost, changed=raised)
+    _say(args, crawl, "prioritize", Done(text, {"priority": args.boost, "changed": raised}))
 
 
 async def _workers(args: argparse.Namespace, tracker: Tracker) -> None:
@@ -202,8 +199,7 @@ async def _retry(args: argparse.Namespace, tracker: Tracker) -> None:
         await _replay(args, tracker)
         return
     crawl = await find_crawl(args, tracker)
-    queued = await tracker.retry(crawl, args.reason, args.domain)
-    _say(args, crawl, "retry", f"{queued} requests queued again", queued=queued)
+    _say(args, crawl, "retry", await retry(tracker, crawl, args.reason, args.domain))
 
 
 async def _replay(args: argparse.Namespace, tracker: Tracker) -> None:
@@ -258,13 +254,11 @@ def _unknown(args: argparse.Namespace) -> ConfigError:
     return ConfigError("--crawlid", f"this tracker has no crawl{named}")
 
 
-def _say(
-    args: argparse.Namespace, crawl: CrawlId, action: str, text: str, **result: object
-) -> None:
+def _say(args: argparse.Namespace, crawl: CrawlId, action: str, done: Done) -> None:
     if args.json:
-        print_json({"action": action, **crawl._asdict(), **result})
+        print_json({"action": action, **crawl._asdict(), **done.result})
     else:
-        show(f"{printable(crawl.crawlid)}: {text}")
+        show(f"{printable(crawl.crawlid)}: {done.text}")
 
 
 def print_json(value: Any) -> None:

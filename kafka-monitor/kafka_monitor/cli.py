@@ -13,6 +13,7 @@ from crawling.service.monitor import (
     monitor_settings,
     run,
 )
+from crawling.service.usage import help_with_examples
 from kafka_monitor import settings as defaults
 
 if TYPE_CHECKING:
@@ -29,44 +30,36 @@ def dump_main(argv: Sequence[str] | None = None) -> None:
 
 def kafka_monitor(argv: Sequence[str], prog: str = "kafka_monitor.py") -> int:
     """Run `run` or `feed` and return the exit code."""
+    args = kafka_monitor_parser(prog).parse_args(argv)
+    return exit_code(prog, args, lambda: args.command(args))
+
+
+def kafka_monitor_parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=prog, description="From Kafka to Redis.", allow_abbrev=False
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    text = "take requests from Kafka until SIGTERM"
     command = commands.add_parser(
-        "run", prog=_prog(prog), help="take requests from Kafka until SIGTERM"
+        "run", prog=_prog(prog), help=text, **help_with_examples(text, "kafka-monitor")
     )
     command.set_defaults(command=_run)
     add_flags(command)
-    command = commands.add_parser("feed", prog=_prog(prog), help="send requests to Kafka")
+    text = "send requests to Kafka"
+    command = commands.add_parser(
+        "feed", prog=_prog(prog), help=text, **help_with_examples(text, "feed")
+    )
     command.set_defaults(command=_feed)
     add_flags(command)
     command.add_argument(
         "json", metavar="JSON|FILE|-", help="a request, or a file or standard input with many"
     )
-    args = parser.parse_args(argv)
-    return exit_code(prog, args, lambda: args.command(args))
+    return parser
 
 
 def kafkadump(argv: Sequence[str], prog: str = "kafkadump.py") -> int:
     """Run `list` or `dump` and return the exit code."""
-    from kafka_monitor import dump  # noqa: PLC0415 Kafka's client is loaded for whoever needs it
-
-    parser = argparse.ArgumentParser(
-        prog=prog, description="What is on Kafka's topics.", allow_abbrev=False
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="print the names of all topics")
-    listing.set_defaults(work=dump.list_topics)
-    dumping = commands.add_parser(
-        "dump", prog=_prog(prog), help="print the messages of a topic"
-    )
-    dumping.set_defaults(work=dump.dump_topic)
-    dump.add_flags(dumping)
-    for command in (listing, dumping):
-        command.add_argument("-kh", "--kafka-host", metavar="HOST:PORT", help="KAFKA_HOSTS")
-        add_flags(command)
-    args = parser.parse_args(argv)
+    args = kafkadump_parser(prog).parse_args(argv)
 
     def command_() -> int:
         settings = monitor_settings(args, defaults)
@@ -77,6 +70,27 @@ def kafkadump(argv: Sequence[str], prog: str = "kafkadump.py") -> int:
         return 0
 
     return exit_code(prog, args, command_)
+
+
+def kafkadump_parser(prog: str) -> argparse.ArgumentParser:
+    from kafka_monitor import dump  # noqa: PLC0415 Kafka's client is loaded for whoever needs it
+
+    parser = argparse.ArgumentParser(
+        prog=prog, description="What is on Kafka's topics.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="print the names of all topics")
+    listing.set_defaults(work=dump.list_topics)
+    text = "print the messages of a topic"
+    dumping = commands.add_parser(
+        "dump", prog=_prog(prog), help=text, **help_with_examples(text, "dump")
+    )
+    dumping.set_defaults(work=dump.dump_topic)
+    dump.add_flags(dumping)
+    for command in (listing, dumping):
+        command.add_argument("-kh", "--kafka-host", metavar="HOST:PORT", help="KAFKA_HOSTS")
+        add_flags(command)
+    return parser
 
 
 def _prog(prog: str) -> str | None:

@@ -13,6 +13,7 @@ from crawling.service.monitor import (
     monitor_settings,
     run,
 )
+from crawling.service.usage import help_with_examples
 from redis_monitor import settings as defaults
 from redis_monitor.service import serve
 
@@ -26,11 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def redis_monitor(argv: Sequence[str], prog: str = "redis_monitor.py") -> int:
     """Answer and relay until SIGTERM; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=prog, description="From Redis to Kafka: answers and events.", allow_abbrev=False
-    )
-    add_flags(parser)
-    args = parser.parse_args(argv)
+    args = redis_monitor_parser(prog).parse_args(argv)
 
     def command() -> int:
         settings = monitor_settings(args, defaults)
@@ -39,3 +36,12 @@ def redis_monitor(argv: Sequence[str], prog: str = "redis_monitor.py") -> int:
         return 0
 
     return exit_code(prog, args, command)
+
+
+def redis_monitor_parser(prog: str) -> argparse.ArgumentParser:
+    text = "From Redis to Kafka: answers and events."
+    parser = argparse.ArgumentParser(
+        prog=prog, allow_abbrev=False, **help_with_examples(text, "redis-monitor")
+    )
+    add_flags(parser)
+    return parser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.crawls import (
+    ROOT,
     fleet,
     fleet_json,
     running_fleet,
@@ -65,6 +67,15 @@ def test_status_prints_the_books(pages: SmallSite, tracker: str, tmp_path: Path)
     assert "failed     1  (http_500: 1)" in text
     assert (books["accepted"], books["done"], books["failed"]) == (3, 2, 1)
     assert books["statuses"] == {"200": 2}
+    assert set(books) == documented_keys()
+
+
+def documented_keys() -> set[str]:
+    """Return the keys of `fleet status --json` that programs may rely on."""
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text("utf-8")
+    table = text.partition("This is what programs may rely on")[2].split("\n\n")[1]
+    cells = [line.split(" | ")[0] for line in table.splitlines()]
+    return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
 
 def test_trace_says_where_a_url_is_and_why(

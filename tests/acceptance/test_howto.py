@@ -93,6 +93,23 @@ def answer_to(replies: Messages, command: str) -> dict[str, Any]:
     return answers(replies.until(answers, f"{command} is answered"))[0]
 
 
+def test_a_crawl_is_watched_as_the_page_says(reader: Reader, site: SmallSite) -> None:
+    site.answers = {"/": page("/a"), "/a": page()}
+    reader.cluster.kafka_monitor()
+    begin(reader, site.url("/"))
+    until(lambda: count(reader, "queued"), "the crawl is queued")
+    tail, tail_json, status = commands("howto/watch_in_the_terminal.md")
+    reader.type("fleet worker")
+
+    assert "first  finished  spider link" in reader.type(tail)
+    [end] = map(json.loads, reader.type(tail_json).splitlines())
+    [found] = json.loads(reader.type(status))
+
+    assert {**found, "event": "end"}.items() >= end.items()
+    assert found["done"] == 2
+    assert [stop(process) for process in reader.serving] == [0]
+
+
 def test_politeness_is_tuned_as_the_page_says(reader: Reader, site: SmallSite) -> None:
     busy = Answer(429, headers={"Retry-After": "3000"})
     site.answers = {"/": page("/busy", "/a", "/b", "/c"), "/busy": [Answer(429), busy]}

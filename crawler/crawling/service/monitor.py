@@ -23,6 +23,7 @@ from crawling.service.config import (
     typed_settings,
 )
 from crawling.service.text import printable
+from crawling.service.usage import FAILED, USAGE
 
 if TYPE_CHECKING:
     import argparse
@@ -35,8 +36,6 @@ Result = TypeVar("Result")
 LOG_SETTINGS = (
     "LOGGER_NAME LOG_LEVEL LOG_JSON LOG_STDOUT LOG_DIR LOG_FILE LOG_MAX_BYTES LOG_BACKUPS"
 ).split()
-#: Exit codes, as those of `fleet`.
-FAILED, USAGE = 1, 2
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 

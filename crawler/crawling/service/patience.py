@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -40,3 +41,22 @@ async def pause(seconds: float, stopping: asyncio.Event) -> None:
     with suppress(asyncio.TimeoutError):
         spread = random.uniform(0.75, 1.25)  # noqa: S311 not all at once
         await asyncio.wait_for(stopping.wait(), seconds * spread)
+
+
+class Patience:
+    """How long somebody who only looks waits for a server that is away."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: float | None = None
+
+    def met(self) -> None:
+        self._since = None
+
+    def lost(self, error: Unavailable) -> None:
+        """Raise *error* when the server has been away for too long."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if now - self._since >= self._seconds:
+            raise error
