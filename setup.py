@@ -8,6 +8,7 @@ ROOTS = {
     "crawling": "crawler",
     "kafka_monitor": "kafka-monitor",
     "redis_monitor": "redis-monitor",
+    "rest_service": "rest",
 }
 
 setup(
