@@ -58,7 +58,7 @@ def make_parts(settings: Mapping[str, Any], backends: Backends) -> Parts:
         access=make_access(settings),
         overview=overview,
         events=Events(overview),
-        domains=DomainBoard(backends, overview),
+        domains=DomainBoard(backends),
         pages=None if backends.kafka is None else NewestPages(settings),
         crawl_schema=load_schema("crawl", settings),
     )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from crawling.tracker.tracker import DomainSetting, DomainStatus
     from rest_service.backends import Backends
-    from rest_service.overview import Overview
 
 Order = Literal["next", "backlog", "rate", "name"]
 
@@ -34,9 +33,8 @@ class Board(NamedTuple):
 class DomainBoard:
     """Lists domains from one look that all who ask share; less often when it takes long."""
 
-    def __init__(self, backends: Backends, overview: Overview) -> None:
+    def __init__(self, backends: Backends) -> None:
         self._backends = backends
-        self._overview = overview
         self._board: Board | None = None
         self._cost = 0.0
         self._lock = asyncio.Lock()
@@ -57,9 +55,8 @@ class DomainBoard:
 
     async def _look(self) -> Board:
         tracker = self._backends.tracker
-        crawls = (await self._overview.fresh()).crawls
         domains: list[DomainStatus] = []
-        for spiderid in sorted({crawl.spiderid for crawl in crawls}):
+        for spiderid in sorted({crawl.spiderid for crawl in await tracker.crawls()}):
             domains += await tracker.all_domains(spiderid)
         settings = {each.domain: each for each in await tracker.domain_settings()}
         return Board(time.time(), time.monotonic(), domains, settings)

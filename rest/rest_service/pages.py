@@ -9,7 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.partitioner import DefaultPartitioner
+from kafka.partitioner.default import murmur2
 
 from crawling.service.kafka import KafkaClient, kafka_config, topic_of
 
@@ -58,8 +58,9 @@ class NewestPages(KafkaClient):
             partitions = sorted(consumer.partitions_for_topic(self._topic) or ())
             if not partitions:
                 return Found([], 0, complete=True)
-            # As the workers' producers choose it.
-            chosen = DefaultPartitioner()(_key(crawl), partitions, partitions)
+            # As the workers' producers choose it, and Java's.
+            hashed = murmur2(crawl.crawlid.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF
+            chosen = partitions[hashed % len(partitions)]
             return self._look(
                 consumer, TopicPartition(self._topic, chosen), crawl, limit, with_body
             )
@@ -111,7 +112,3 @@ def _page(value: bytes | None, crawl: CrawlId, with_body: bool) -> dict[str, Any
     if not with_body:
         page.pop("body", None)
     return page
-
-
-def _key(crawl: CrawlId) -> bytes:
-    return crawl.crawlid.encode("utf-8", "surrogatepass")
