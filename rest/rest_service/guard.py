@@ -91,10 +91,10 @@ class Guard:
         await self._app(scope, received, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route, never the path: names of crawls would make endless metrics.
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        # Never the path: names of crawls would make endless metrics.
+        endpoint = getattr(scope.get("endpoint"), "__name__", "none")
+        self._metrics.requests.labels(endpoint, str(status)).inc()
+        self._metrics.seconds.labels(endpoint).observe(seconds)
         fields: dict[str, Any] = {
             "action": "request",
             "method": scope["method"],
