@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 API = "/api/"
-#: Nothing of what is served here may be framed, sniffed or kept by others.
+CONTENT = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    b"frame-ancestors 'none'"
+)
+#: Nothing of what is served here may be framed, sniffed, or load anything from elsewhere.
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", CONTENT),
 ]
 
 
