@@ -5,7 +5,8 @@ COPY setup.py pyproject.toml README.md LICENSE ./
 COPY crawler crawler
 COPY kafka-monitor kafka-monitor
 COPY redis-monitor redis-monitor
-RUN pip install --no-cache-dir . \
+COPY rest rest
+RUN pip install --no-cache-dir ".[rest]" \
     && useradd --create-home fleet \
     && mkdir /pages \
     && chown fleet /pages

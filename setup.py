@@ -8,6 +8,7 @@ ROOTS = {
     "crawling": "crawler",
     "kafka_monitor": "kafka-monitor",
     "redis_monitor": "redis-monitor",
+    "rest_service": "rest",
 }
 
 setup(
@@ -23,6 +24,8 @@ setup(
         "": ["py.typed"],
         "crawling.messages": ["schemas/*.json"],
         "crawling": ["template/*"],
+        # The dashboard, where there is one.
+        "rest_service": ["static/*", "static/**/*"],
         "crawling.tracker": ["lua/*.lua", "*.sql"],
     },
 )

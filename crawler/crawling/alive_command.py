@@ -16,7 +16,7 @@ from crawling.tracker.connect import close_tracker, open_tracker
 if TYPE_CHECKING:
     import argparse
 
-SERVICES = ("kafka-monitor", "redis-monitor", "worker")
+SERVICES = ("kafka-monitor", "redis-monitor", "rest", "worker")
 
 
 class NotAlive(FleetError):

@@ -37,10 +37,11 @@ from crawling.service.usage import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Commands of the monitors: module, function, what goes before the flags, and the help.
+#: Commands of the services: module, function, what goes before the flags, and the help.
 ELSEWHERE: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "kafka-monitor": ("kafka_monitor.cli", "kafka_monitor", ("run",), "requests from Kafka"),
     "redis-monitor": ("redis_monitor.cli", "redis_monitor", (), "answers and events to Kafka"),
+    "serve": ("rest_service.cli", "rest_service", (), "crawls, domains, workers over HTTP"),
     "feed": ("kafka_monitor.cli", "kafka_monitor", ("feed",), "send requests to Kafka"),
     "dump": ("kafka_monitor.cli", "kafkadump", ("dump",), "print what is on a Kafka topic"),
 }
@@ -147,7 +148,7 @@ def whole_parser() -> argparse.ArgumentParser:
 
 
 def _run_elsewhere(name: str, *flags: str) -> int:
-    """Run a command of a monitor, which is loaded only now."""
+    """Run a command of a service, which is loaded only now."""
     module, function, words, _ = ELSEWHERE[name]
     if flags[:1] == ("list",):
         words = ()

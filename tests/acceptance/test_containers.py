@@ -14,12 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from redis import Redis
 
 from crawling.service.options import MONITOR_OPTIONS, OPTIONS
+from rest_service.access import new_token
 from tests.acceptance.crawls import until
-from tests.servers.kafka_server import VERSION
+from tests.servers.kafka_server import VERSION, free_ports
 from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
@@ -56,7 +58,8 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
 
 
 def test_the_compose_file_has_what_a_cluster_needs() -> None:
-    assert set(services()) == {"redis", "kafka", "kafka-monitor", "redis-monitor", "crawler"}
+    ours_ = {"kafka-monitor", "redis-monitor", "rest", "crawler"}
+    assert set(services()) == {"redis", "kafka", *ours_}
     volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["volumes"]
     for name, each in services().items():
         assert set(each) <= KEYS, name
@@ -64,20 +67,23 @@ def test_the_compose_file_has_what_a_cluster_needs() -> None:
         assert set(each.get("depends_on", {})) <= set(services()), name
         mounted = {volume.partition(":")[0] for volume in each.get("volumes", ())}
         assert mounted <= set(volumes), name
-    assert all("container_name" not in each and "ports" not in each for each in ours().values())
+    # Those that may be scaled.
+    assert all("container_name" not in each for each in ours().values())
+    assert [name for name, each in ours().items() if "ports" in each] == ["rest"]
+    assert all(port.startswith("127.0.0.1:") for port in services()["rest"]["ports"])
 
 
 #: What Compose knows and is used here.
 KEYS = set(
     "image build init restart depends_on command environment healthcheck ports volumes "
-    "stop_grace_period".split()
+    "stop_grace_period profiles secrets".split()
 )
 
 
 def test_the_compose_file_sets_settings_that_exist() -> None:
     known = {**OPTIONS, **MONITOR_OPTIONS}
     for name, each in ours().items():
-        assert set(each["environment"]) <= set(known if "monitor" in name else OPTIONS), name
+        assert set(each["environment"]) <= set(OPTIONS if name == "crawler" else known), name
 
 
 def test_the_versions_are_those_of_the_tests() -> None:
@@ -104,9 +110,9 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             for name in names:
                 copy(ROOT / name, image / to / ("" if (ROOT / name).is_dir() else name))
     [install] = [rest for word, rest in instructions() if word == "RUN"]
-    assert install.split("&&")[0].strip() == "pip install --no-cache-dir ."
+    assert install.split("&&")[0].strip() == 'pip install --no-cache-dir ".[rest]"'
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    subprocess.run([python / "pip", "install", "--quiet", image], check=True)
+    subprocess.run([python / "pip", "install", "--quiet", f"{image}[rest]"], check=True)
     [command] = [json.loads(rest) for word, rest in instructions() if word == "CMD"]
     options = shlex.split(services()["redis"]["command"])[1:]
 
@@ -119,13 +125,19 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             "KAFKA_INCOMING_TOPIC": f"{topic_prefix}.incoming",
             "ALLOW_PRIVATE_ADDRESSES": "1",
         }
+        token, line = new_token("test", "operate")
+        (tmp_path / "tokens").write_text(line)
+        port = free_ports(1)[0]
+        here = {"REST_HOST": "127.0.0.1", "REST_PORT": str(port)}
+        here["REST_TOKENS"] = str(tmp_path / "tokens")
 
         def environment(name: str) -> dict[str, str]:
             given = services()[name]["environment"]
             assert {*own} - {"ALLOW_PRIVATE_ADDRESSES"} <= set(given)
             plain = {key: value for key, value in given.items() if "$" not in value}
             inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-            return {**inherited, "PATH": f"{python}:{os.environ['PATH']}", **plain, **own}
+            path = {"PATH": f"{python}:{os.environ['PATH']}"}
+            return {**inherited, **path, **plain, **own, **(here if name == "rest" else {})}
 
         running = {
             name: stack.enter_context(
@@ -148,12 +160,18 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
         assert _succeeds(["fleet", "feed", json.dumps(request)], environment("crawler"))
         dump = ["fleet", "dump", "-b", "-n", "1", "-t", f"{topic_prefix}.crawled_firehose"]
         until(lambda: site.paths().count("/"), "the page is fetched")
+        asked = httpx.get(
+            f"http://127.0.0.1:{port}/api/v1/crawls/link/demo/compose",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert asked.status_code == 200
+        assert asked.json()["accepted"] == 1
         said = subprocess.run(
             dump, env=environment("crawler"), capture_output=True, check=True, timeout=60
         )
         for process in running.values():
             process.send_signal(signal.SIGTERM)
-        assert [process.wait(60) for process in running.values()] == [0, 0, 0]
+        assert [process.wait(60) for process in running.values()] == [0, 0, 0, 0]
         with Redis.from_url(url) as client:
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 

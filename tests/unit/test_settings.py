@@ -21,10 +21,11 @@ from crawling.service.config import (
     typed_settings,
     validate,
 )
-from crawling.service.options import ALIASES, MONITOR_OPTIONS, OPTIONS, RETIRED
+from crawling.service.options import MISSPELLED, MONITOR_OPTIONS, OPTIONS, RETIRED
 from crawling.tracker.tracker import TrackerConfig
 from kafka_monitor import settings as kafka_defaults
 from redis_monitor import settings as redis_defaults
+from rest_service import settings as rest_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,9 @@ RESOLVERS = {"TWISTED_DNS_RESOLVER", "DNS_RESOLVER"}
 NAMES = {name for name in vars(defaults) if name.isupper()} - RESOLVERS
 
 
-#: Names of the monitors' own settings.
+#: Defaults of the monitors and of the REST service.
+MODULES = (kafka_defaults, redis_defaults, rest_defaults)
+#: Names of their own settings.
 MONITORS = set(MONITOR_OPTIONS)
 
 
@@ -74,11 +77,11 @@ def test_a_default_is_already_what_its_kind_makes_of_it(name: str) -> None:
 
 
 def test_every_setting_of_a_monitor_has_a_kind_and_every_kind_a_setting() -> None:
-    named = {name for module in (kafka_defaults, redis_defaults) for name in vars(module)}
+    named = {name for module in MODULES for name in vars(module)}
     assert set(MONITOR_OPTIONS) == {name for name in named if name.isupper()}
 
 
-@pytest.mark.parametrize("module", [kafka_defaults, redis_defaults])
+@pytest.mark.parametrize("module", MODULES)
 def test_a_default_of_a_monitor_is_already_what_its_kind_makes_of_it(
     module: ModuleType,
 ) -> None:
@@ -235,7 +238,7 @@ def test_an_error_in_the_local_settings_is_not_mistaken_for_their_absence(
 
 
 def test_the_misspellings_of_scrapy_cluster_are_accepted() -> None:
-    for wrong, right in ALIASES.items():
+    for wrong, right in MISSPELLED.items():
         assert right in RETIRED
         assert run(
             f"from crawling import settings as s; print(s.{right})", env={wrong: "7"}
@@ -283,7 +286,7 @@ def test_the_reference_page_and_the_settings_agree() -> None:
 
 
 def shown_of_monitors(name: str) -> str:
-    modules = [module for module in (kafka_defaults, redis_defaults) if hasattr(module, name)]
+    modules = [module for module in MODULES if hasattr(module, name)]
     return ", ".join(dict.fromkeys(shown(module, name) for module in modules))
 
 

@@ -35,6 +35,11 @@ def check_domain(request: Mapping[str, Any]) -> None:
     _raise(_domain_problems(request))
 
 
+def check_reason(reason: str) -> None:
+    """Raise `MessageError` for what is neither empty nor a reason of failures."""
+    _raise(_reason_problems(reason))
+
+
 def _raise(problems: Iterator[Problem]) -> None:
     if found := list(problems):
         raise MessageError(found)
@@ -49,7 +54,10 @@ def _action_problems(request: Mapping[str, Any]) -> Iterator[Problem]:
     for field in _OF_SOME:
         if field in request and field not in (*needed, *allowed):
             yield Problem(field, f"is no field of {action}", request[field])
-    reason = request.get("reason")
+    yield from _reason_problems(request.get("reason", ""))
+
+
+def _reason_problems(reason: str) -> Iterator[Problem]:
     if reason and not is_failure(reason):
         known = ", ".join(sorted(FAILED_REASONS))
         yield Problem("reason", f"must be {known} or http_500, not {reason[:100]}", reason)

@@ -20,7 +20,7 @@ def rejection(message: dict[str, Any], error: MessageError) -> dict[str, Any]:
         "appid": message["appid"],
         "uuid": _name(message.get("uuid")),
         "crawlid": _name(message.get("crawlid")),
-        "errors": [_problem(problem) for problem in error.errors],
+        "errors": [shown_problem(problem) for problem in error.errors],
         "server_time": int(time.time()),
     }
 
@@ -29,7 +29,8 @@ def _name(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _problem(problem: Problem) -> dict[str, Any]:
+def shown_problem(problem: Problem) -> dict[str, Any]:
+    """Return a problem as JSON, its value cut where it is long."""
     shown = json.dumps(problem.value)
     value = problem.value if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
     return {"path": problem.path, "message": problem.message, "value": value}

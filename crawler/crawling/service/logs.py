@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TEXT_FORMAT = "%(asctime)s [%(name)s] %(levelname)s: %(message)s"
 
 #: Whose records bear the process's one name: dashboards look for it.
-OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor"})
+OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor", "rest_service"})
 
 _installed: list[logging.Handler] = []
 

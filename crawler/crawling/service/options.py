@@ -133,7 +133,7 @@ OPTIONS: dict[str, Kind] = {
     "REMOTE_CONTROL_ENABLED": boolean,
 }
 
-#: Those of the monitors; the defaults are in the `settings.py` of each.
+#: Those of the monitors and the REST service; the defaults are in the `settings.py` of each.
 MONITOR_OPTIONS: dict[str, Kind] = {
     "PLUGINS": ranks,
     "KAFKA_GROUP_INSTANCE": optional(text),
@@ -146,6 +146,14 @@ MONITOR_OPTIONS: dict[str, Kind] = {
     "STATS_DUMP_CRAWL": boolean,
     "STATS_DUMP_QUEUE": boolean,
     "CLAIM_AFTER": duration,
+    "REST_HOST": text,
+    "REST_PORT": integer(1, 65535),
+    "REST_TOKENS": optional(text),
+    "REST_RATE_LIMIT": seconds(0),
+    "REST_MAX_BODY": integer(1000),
+    "REST_TLS_CERTFILE": optional(text),
+    "REST_TLS_KEYFILE": optional(text),
+    "WAIT_FOR_RESPONSE_TIME": seconds(0),
     "RETRY_FAILURES": boolean,
     "RETRY_FAILURES_MAX": integer(0),
     "LOGGER_NAME": text,
@@ -178,13 +186,23 @@ RETIRED: dict[str, Kind] = {
     "KAFKA_CONSUMER_TIMEOUT": integer(0),
     "KAFKA_PRODUCER_BUFFER_BYTES": integer(0),
     "REDIS_LOCK_EXPIRATION": seconds(0),
+    "FLASK_LOGGING_ENABLED": boolean,
+    "KAFKA_CONSUMER_SLEEP_TIME": seconds(0),
+    "DAEMON_THREAD_JOIN_TIMEOUT": seconds(0),
+    "SCHEMA_DIR": text,
     "ZOOKEEPER_ASSIGN_PATH": text,
     "ZOOKEEPER_ID": text,
     "ZOOKEEPER_HOSTS": text,
 }
 
 #: How Scrapy Cluster misspelled two of its settings -> how they are spelled.
-ALIASES = {
+MISSPELLED = {
     "SCHEUDLER_ITEM_RETRIES": "SCHEDULER_ITEM_RETRIES",
     "SCHEDULER_QUEUE_TIEOUT": "SCHEDULER_QUEUE_TIMEOUT",
+}
+#: All names of Scrapy Cluster that stand for another -> that one.
+ALIASES = {
+    **MISSPELLED,
+    "FLASK_PORT": "REST_PORT",
+    "KAFKA_PRODUCER_TOPIC": "KAFKA_INCOMING_TOPIC",
 }

@@ -56,6 +56,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "kafka-monitor": ("fleet kafka-monitor", "fleet kafka-monitor -s KAFKA_GROUP=other -lj"),
     "redis-monitor": ("fleet redis-monitor", "fleet redis-monitor -ll DEBUG"),
+    "serve": (
+        "fleet serve --tracker sqlite:///crawl.db",
+        "fleet serve --host 0.0.0.0 -s REST_TOKENS=tokens.txt",
+        "fleet serve --new-token grafana read",
+    ),
     "feed": (
         'fleet feed \'{"url": "https://example.com", "appid": "me", "crawlid": "first"}\'',
         "fleet feed requests.jsonl",

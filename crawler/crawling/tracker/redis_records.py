@@ -197,7 +197,8 @@ def source_row(source: Source | None, part: int = 0) -> dict[str, Any] | None:
 def unpack_failure(record: bytes) -> Failure:
     queue, _, reason, detail, _, member = unpack(record)
     request = unpack_request(member, domain_in(queue))
-    return Failure(request.url, text(reason), text(detail), request.attempts)
+    domain = text(domain_in(queue))
+    return Failure(request.url, text(reason), text(detail), request.attempts, domain)
 
 
 def unpack_trace(state: bytes, reason: bytes, record: bytes, worker: bytes) -> Trace:

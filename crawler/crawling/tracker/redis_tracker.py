@@ -215,6 +215,21 @@ class RedisTracker(RedisAudit, FlaggedTracker):
             )
         )
 
+    async def forget(self, crawl: CrawlId) -> bool:
+        if not await self.age(crawl, "ended"):
+            return False
+        await self.sweep()
+        return True
+
+    async def age(self, crawl: CrawlId, kept: str) -> bool:
+        """Let a crawl of the set *kept*, of those that have ended, be the first to be forgotten."""
+        cno = await self._number(crawl)
+        key = f"{self.keys.tag}fleet:{kept}"
+        if cno is None or await self._ask("ZSCORE", key, cno) is None:
+            return False
+        await self._ask("ZADD", key, "XX", 0, cno)
+        return True
+
     async def prioritize(self, crawl: CrawlId, boost: int) -> bool:
         return bool(await self._scripts.run("prioritize", names.crawl_name(crawl), boost))
 

@@ -24,10 +24,13 @@ from crawling.tracker.tracker import (
     DomainSetting,
     DomainStatus,
     Event,
+    FailedPage,
+    Failure,
     QueuedIn,
     Trace,
     Tracker,
     WorkerStatus,
+    place_of,
 )
 
 if TYPE_CHECKING:
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
-        Failure,
         TrackerConfig,
     )
 
@@ -52,6 +54,10 @@ ANSWER_TIMEOUT = 30.0
 CONNECTIONS = 64
 #: Crawls, or lanes of a crawl, that one call looks at: some 2 ms.
 PAGE = 2000
+#: Domains, books and failures that one call looks at: some 5 ms.
+DOMAINS, BOOKS, FAILURES = 500, 100, 500
+#: Calls that look for the failures of one page.
+MOST_CALLS = 40
 
 
 class RedisViews(Tracker):
@@ -90,6 +96,18 @@ class RedisViews(Tracker):
         book = cno and await self._ask("HGETALL", self.keys.crawl(cno))
         return unpack_status(book) if book else None
 
+    async def statuses(self, crawls: Sequence[CrawlId]) -> list[CrawlStatus]:
+        found = []
+        for begin in range(0, len(crawls), BOOKS):
+            fields = [names.crawl_name(crawl) for crawl in crawls[begin : begin + BOOKS]]
+            numbers = await self._ask("HMGET", self.keys.crawls, *fields)
+            pipeline = self._redis.pipeline(transaction=False)
+            for number in filter(None, numbers):
+                pipeline.hgetall(self.keys.crawl(int(number)))
+            books: list[Any] = await answer(pipeline.execute()) if any(numbers) else []
+            found += [unpack_status(book) for book in books if book]
+        return found
+
     async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
         pattern = ":".join(_glob(names.escape(part)) for part in (spiderid, appid, ""))
         cursor, found = b"0", dict[str, None]()
@@ -121,9 +139,25 @@ class RedisViews(Tracker):
         ]
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
+        found, _ = await self._domains(spiderid, limit, 0)
+        return found
+
+    async def all_domains(self, spiderid: str) -> list[DomainStatus]:
+        found, place = dict[str, DomainStatus](), 0
+        while place >= 0:
+            page, place = await self._domains(spiderid, DOMAINS, place)
+            found |= {each.domain: each for each in page}
+        return list(found.values())
+
+    async def _domains(
+        self, spiderid: str, limit: int, skip: int
+    ) -> tuple[list[DomainStatus], int]:
+        """Return domains, and the place behind them, -1 for the end."""
         view = names.view(spiderid, self.config)
-        rows = await self._scripts.run("domains", names.escape(spiderid), view, limit)
-        return [
+        place, rows = await self._scripts.run(
+            "domains", names.escape(spiderid), view, limit, skip
+        )
+        found = [
             DomainStatus(
                 spiderid=spiderid,
                 domain=text(domain),
@@ -137,6 +171,7 @@ class RedisViews(Tracker):
             )
             for domain, queued, leased, opens, blocked, paused, deferred, capped in rows
         ]
+        return found, place
 
     async def workers(self) -> list[WorkerStatus]:
         with redis_errors():
@@ -152,17 +187,33 @@ class RedisViews(Tracker):
             for worker, deadline in deadlines
         ]
 
-    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]:
+    async def failed(
+        self,
+        crawl: CrawlId,
+        limit: int = 100,
+        *,
+        reason: str = "",
+        domain: str = "",
+        after: str = "",
+    ) -> FailedPage:
+        cursor, skip = place_of(after)
         cno = await self._number(crawl)
-        cursor, found = b"0", list[bytes]()
-        while cno and len(found) < limit:
-            cursor, page = await self._ask(
-                "HSCAN", self.keys.failed(cno), cursor, "COUNT", limit
+        found = list[Failure]()
+        for _ in range(MOST_CALLS if cno else 0):
+            next_cursor, page = await self._ask(
+                "HSCAN", self.keys.failed(int(cno or 0)), cursor, "COUNT", FAILURES
             )
-            found += page.values() if isinstance(page, dict) else page[1::2]
-            if int(cursor) == 0:
-                break
-        return [unpack_failure(record) for record in found[:limit]]
+            records = page.values() if isinstance(page, dict) else page[1::2]
+            for number, failure in enumerate(map(unpack_failure, records)):
+                if number < skip or not failure.matches(reason, domain):
+                    continue
+                if len(found) == limit:
+                    return FailedPage(found, f"{cursor}.{number}")
+                found.append(failure)
+            cursor, skip = int(next_cursor), 0
+            if cursor == 0:
+                return FailedPage(found, "")
+        return FailedPage(found, f"{cursor}.0" if cno else "")
 
     async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace:
         found = await self._scripts.run("trace", names.crawl_name(crawl), fingerprint)

@@ -189,7 +189,7 @@ class Shard(RedisTracker):
         found = await self._scripts.run("listed", which, keep, MOST_LISTED)
         return [CrawlId(*map(text, parts)) for parts in found if None not in parts]
 
-    async def forget(self, crawl: CrawlId, acts: int) -> bool:
+    async def forget_here(self, crawl: CrawlId, acts: int) -> bool:
         """Forget the crawl unless it became active since *acts*."""
         return bool(await self._scripts.run("forget", names.crawl_name(crawl), acts))
 

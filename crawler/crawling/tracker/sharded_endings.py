@@ -48,9 +48,9 @@ class ShardedEndings(ShardedViews):
                 if own is None or own.held:
                     continue
                 await of_all(
-                    shard.forget(crawl, book.acts) for shard, book in books.items() if book
+                    shard.forget_here(crawl, book.acts) for shard, book in books.items() if book
                 )
-                await home.forget(crawl, own.acts)
+                await home.forget_here(crawl, own.acts)
 
     async def _put_off(self, crawl: CrawlId, first: Books, second: Books) -> None:
         """Take marks away: who was busy after they were seen will make one later."""

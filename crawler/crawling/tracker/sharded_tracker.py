@@ -291,6 +291,12 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
         await self._forget_old()
         return any(more)
 
+    async def forget(self, crawl: CrawlId) -> bool:
+        if not await self._home(crawl).age(crawl, "over"):
+            return False
+        await self._forget_old()
+        return True
+
     async def idle(self, timeout: float) -> None:
         waiting = [asyncio.ensure_future(shard.idle(timeout)) for shard in self.shards]
         try:

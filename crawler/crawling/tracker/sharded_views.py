@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
 from crawling.tracker import keys as names
-from crawling.tracker.tracker import Event, Trace, Tracker, WorkerStatus
+from crawling.tracker.tracker import (
+    Event,
+    FailedPage,
+    Failure,
+    Trace,
+    Tracker,
+    WorkerStatus,
+    place_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping, Sequence
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
         CrawlStatus,
         DomainSetting,
         DomainStatus,
-        Failure,
         Offer,
         QueuedIn,
         TrackerConfig,
@@ -69,6 +76,10 @@ class ShardedViews(Tracker):
         domains = [domain for part in found for domain in part]
         return sorted(domains, key=lambda domain: domain.opens or 0.0)[:limit]
 
+    async def all_domains(self, spiderid: str) -> list[DomainStatus]:
+        found = await of_all(shard.all_domains(spiderid) for shard in self.shards)
+        return [domain for part in found for domain in part]
+
     async def domain_settings(self) -> list[DomainSetting]:
         found = await of_all(shard.domain_settings() for shard in self.shards)
         return sorted(setting for part in found for setting in part)
@@ -86,9 +97,35 @@ class ShardedViews(Tracker):
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
 
-    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]:
-        found = await of_all(shard.failures(crawl, limit) for shard in self.shards)
-        return [failure for part in found for failure in part][:limit]
+    async def failed(
+        self,
+        crawl: CrawlId,
+        limit: int = 100,
+        *,
+        reason: str = "",
+        domain: str = "",
+        after: str = "",
+    ) -> FailedPage:
+        """Go through one shard after the other; *after* begins with the shard's number."""
+        number, _, inner = (after or "0.").partition(".")
+        first, _ = place_of(f"{number}.0")
+        found = list[Failure]()
+        for index, shard in enumerate(self.shards):
+            if index < first:
+                continue
+            page = await shard.failed(
+                crawl,
+                limit - len(found),
+                reason=reason,
+                domain=domain,
+                after=inner if index == first else "",
+            )
+            found += page.failures
+            if page.after:
+                return FailedPage(found, f"{index}.{page.after}")
+            if len(found) == limit and index + 1 < len(self.shards):
+                return FailedPage(found, f"{index + 1}.")
+        return FailedPage(found, "")
 
     async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace:
         unseen = Trace("unseen")

@@ -10,6 +10,7 @@ from crawling.tracker.sqlite_settle import discard, queue_due
 
 if TYPE_CHECKING:
     from crawling.tracker.sqlite_books import Step
+    from crawling.tracker.tracker import CrawlId
 
 #: Rows that one step deletes or moves: some 20 ms.
 SWEEP_STEP = 1_000
@@ -101,6 +102,21 @@ def _forget(step: Step) -> bool:
     books = step.books(row[0])
     step.db.execute("INSERT INTO forgotten VALUES (?)", (books.seen,))
     books.seen = 0
+    return True
+
+
+def forget(step: Step, crawl: CrawlId) -> bool:
+    """Delete a crawl that has ended, when nothing of it is left in the queues."""
+    books = step.find(crawl)
+    if books is None or books.ended is None or books.hold is not None:
+        return False
+    left = step.db.execute("SELECT 1 FROM lanes WHERE run = ? LIMIT 1", (books.run,)).fetchone()
+    if left or books.queued or books.delayed or books.leased:
+        return False
+    if books.seen:
+        step.db.execute("INSERT INTO forgotten VALUES (?)", (books.seen,))
+    step.db.execute("DELETE FROM failures WHERE crawl = ?", (books.id,))
+    step.db.execute("DELETE FROM crawls WHERE id = ?", (books.id,))
     return True
 
 

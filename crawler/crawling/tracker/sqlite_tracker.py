@@ -24,7 +24,7 @@ from crawling.tracker.sqlite_queues import boost_lanes, open_domain
 from crawling.tracker.sqlite_settle import defer, settle
 from crawling.tracker.sqlite_store import SqliteStore
 from crawling.tracker.throttle import scaled
-from crawling.tracker.tracker import Tracker
+from crawling.tracker.tracker import FailedPage, Tracker, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
         DomainStatus,
         Entry,
         Event,
-        Failure,
         Lease,
         Leased,
         Offer,
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
 
 #: How long an idle worker may miss what another process put into the same file.
 POLL_INTERVAL = 0.5
+#: More rows than there are.
+LARGEST = 2**53
 
 _Result = TypeVar("_Result")
 
@@ -176,6 +177,12 @@ class SqliteTracker(Tracker):
 
         return await self._change(resume)
 
+    async def forget(self, crawl: CrawlId) -> bool:
+        # What a stop has left goes first: it could not be found without the crawl.
+        while await self.sweep():
+            pass
+        return await self._change(lambda step: sqlite_sweep.forget(step, crawl))
+
     async def retry(self, crawl: CrawlId, reason: str = "", domain: str = "") -> int:
         queued, after = await self._retry_step(crawl, reason, domain, 0)
         while after:
@@ -201,6 +208,12 @@ class SqliteTracker(Tracker):
 
         return await self._run(status)
 
+    async def statuses(self, crawls: Sequence[CrawlId]) -> list[CrawlStatus]:
+        def statuses(step: Step) -> list[CrawlStatus]:
+            return [step.status(books) for books in map(step.find, crawls) if books]
+
+        return await self._run(statuses)
+
     async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
         return await self._run(lambda step: sqlite_views.crawls(step, spiderid, appid))
 
@@ -217,15 +230,32 @@ class SqliteTracker(Tracker):
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         return await self._run(lambda step: sqlite_views.domains(step, spiderid, limit))
 
+    async def all_domains(self, spiderid: str) -> list[DomainStatus]:
+        return await self.domains(spiderid, LARGEST)
+
     async def workers(self) -> list[WorkerStatus]:
         return await self._run(sqlite_views.workers)
 
-    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]:
-        def failures(step: Step) -> list[Failure]:
-            books = step.find(crawl)
-            return sqlite_views.failures(step, books, limit) if books else []
+    async def failed(
+        self,
+        crawl: CrawlId,
+        limit: int = 100,
+        *,
+        reason: str = "",
+        domain: str = "",
+        after: str = "",
+    ) -> FailedPage:
+        last, _ = place_of(after)
 
-        return await self._run(failures)
+        def failed(step: Step) -> FailedPage:
+            books = step.find(crawl)
+            if books is None:
+                return FailedPage([], "")
+            return sqlite_views.failed(
+                step, books, limit, reason=reason, domain=domain, after=last
+            )
+
+        return await self._run(failed)
 
     async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace:
         return await self._run(lambda step: sqlite_views.trace(step, crawl, fingerprint))

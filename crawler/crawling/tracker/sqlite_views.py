@@ -12,6 +12,7 @@ from crawling.tracker.tracker import (
     DomainSetting,
     DomainStatus,
     Event,
+    FailedPage,
     Failure,
     QueuedIn,
     Trace,
@@ -102,15 +103,20 @@ def workers(step: Step) -> list[WorkerStatus]:
     return [WorkerStatus(*row) for row in rows]
 
 
-def failures(step: Step, books: Books, limit: int) -> list[Failure]:
+def failed(
+    step: Step, books: Books, limit: int, *, reason: str, domain: str, after: int
+) -> FailedPage:
     rows = step.db.execute(
-        "SELECT url, reason, detail, attempts FROM failures WHERE crawl = ? ORDER BY id LIMIT ?",
-        (books.id, limit),
-    )
-    return [
-        Failure(text_of(url), reason, text_of(detail), attempts)
-        for url, reason, detail, attempts in rows
+        "SELECT id, url, reason, detail, attempts, domain FROM failures WHERE crawl = ?1 "
+        "AND (?2 = '' OR reason = ?2) AND (?3 = '' OR domain = ?3) AND id > ?4 "
+        "ORDER BY id LIMIT ?5",
+        (books.id, reason, domain, after, limit + 1),
+    ).fetchall()
+    found = [
+        Failure(text_of(url), why, text_of(detail), attempts, where)
+        for _, url, why, detail, attempts, where in rows[:limit]
     ]
+    return FailedPage(found, f"{rows[limit - 1][0]}.0" if len(rows) > limit else "")
 
 
 def events(step: Step, after: str, limit: int) -> list[Event]:

@@ -383,6 +383,29 @@ class Failure:
     reason: str
     detail: str
     attempts: int
+    domain: str = ""
+
+    def matches(self, reason: str, domain: str) -> bool:
+        """Whether it is one of *reason* and *domain*; empty ones mean any."""
+        return reason in {"", self.reason} and domain in {"", self.domain}
+
+
+class FailedPage(NamedTuple):
+    """Some failures, and *after* for the next page, "" at the end.
+
+    Where a filter lets few through a page may be short, even empty, and not the last.
+    """
+
+    failures: list[Failure]
+    after: str
+
+
+def place_of(after: str) -> tuple[int, int]:
+    """Return the two numbers of a place in a list; raise `ConfigError` for anything else."""
+    first, _, second = (after or "0.0").partition(".")
+    if not (first.isdecimal() and second.isdecimal() and len(after) <= 60):
+        raise ConfigError("after", f"is no place that an earlier page named: {after[:60]!r}")
+    return int(first), int(second)
 
 
 class Event(NamedTuple):
@@ -492,6 +515,13 @@ class Tracker(ABC):
     async def resume(self, crawl: CrawlId) -> bool: ...
 
     @abstractmethod
+    async def forget(self, crawl: CrawlId) -> bool:
+        """Delete the books and the seen-set of a crawl that has ended.
+
+        False when it is unknown, goes on, or has something in flight.
+        """
+
+    @abstractmethod
     async def retry(self, crawl: CrawlId, reason: str = "", domain: str = "") -> int:
         """Queue again what failed, all or of one *reason* or *domain*; how many."""
 
@@ -506,6 +536,11 @@ class Tracker(ABC):
     @abstractmethod
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None: ...
 
+    async def statuses(self, crawls: Sequence[CrawlId]) -> list[CrawlStatus]:
+        """Return the books of these, in as few steps as possible; unknown ones are left out."""
+        found = [await self.crawl(crawl) for crawl in crawls]
+        return [status for status in found if status is not None]
+
     @abstractmethod
     async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
         """Return the crawls that are known, all or of one spider type or application."""
@@ -519,10 +554,30 @@ class Tracker(ABC):
         """Return domains with work, at most *limit*: ready ones by priority, then resting."""
 
     @abstractmethod
+    async def all_domains(self, spiderid: str) -> list[DomainStatus]:
+        """Return all domains with work, looked at in bounded steps, each at its moment."""
+
+    @abstractmethod
     async def workers(self) -> list[WorkerStatus]: ...
 
     @abstractmethod
-    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]: ...
+    async def failed(
+        self,
+        crawl: CrawlId,
+        limit: int = 100,
+        *,
+        reason: str = "",
+        domain: str = "",
+        after: str = "",
+    ) -> FailedPage:
+        """Return a page of what failed for good, all or of one *reason* or *domain*.
+
+        *after* is where an earlier page ended.
+        """
+
+    async def failures(self, crawl: CrawlId, limit: int = 100) -> list[Failure]:
+        """Return the first *limit* of what failed for good."""
+        return (await self.failed(crawl, limit)).failures
 
     @abstractmethod
     async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace: ...

@@ -6,10 +6,12 @@ KEYS[1]  meta    hash  counters
 ARGV[1]  spider  its type, escaped
 ARGV[2]  view    the type, or type@address
 ARGV[3]  limit
-Returns  a list of {domain, queued, leased, opens ms or '', 1 when blocked, queued of paused
-         crawls, 1 when it was pushed back, 1 when it is at its cap}
+ARGV[4]  skip   places in that order that an earlier call has come to
+Returns  {places come to, -1 when these were all; a list of {domain, queued, leased, opens ms
+         or '', 1 when blocked, queued of paused crawls, 1 when it was pushed back, 1 when it
+         is at its cap}}
 ]]
-local spider, view, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local spider, view, limit, skip = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local flight = fleet .. 'flight:' .. spider
 local found, listed = {}, {}
 
@@ -41,13 +43,22 @@ local function list(domain, opens)
     paused, is_deferred, call('SISMEMBER', fleet .. 'capped:' .. spider, domain)}
 end
 
-local ready = call('ZRANGE', fleet .. 'ready:' .. view, 0, limit - 1)
-for _, domain in ipairs(ready) do list(domain) end
-local resting = call('ZRANGE', fleet .. 'resting:' .. view, 0, limit - 1, 'WITHSCORES')
-for i = 1, #resting, 2 do list(resting[i], tonumber(resting[i + 1])) end
-for _, domain in ipairs(call('ZRANGE', fleet .. 'active:' .. spider, 0, limit - 1)) do
-  list(domain)
+local places, reached = 0, skip
+
+local function go_on(set, is_timed)
+  local first = math.max(0, skip - places)
+  places = places + call('ZCARD', set)
+  local room = limit - #found
+  if room <= 0 then return end
+  local page = call('ZRANGE', set, first, first + room - 1, 'WITHSCORES')
+  for i = 1, #page, 2 do list(page[i], is_timed and tonumber(page[i + 1])) end
+  reached = reached + #page / 2
 end
+
+go_on(fleet .. 'ready:' .. view)
+go_on(fleet .. 'resting:' .. view, true)
+go_on(fleet .. 'active:' .. spider)
+if reached < places then return {reached, found} end
 local flying = call('HSCAN', flight, 0, 'COUNT', limit)[2]
 for i = 1, #flying, 2 do list(flying[i]) end
-return found
+return {-1, found}

@@ -1,0 +1,140 @@
+"""Server-sent events: what has changed, made once and sent to everybody who listens."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from rest_service.answers import to_json
+from rest_service.models import crawl_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from crawling.tracker.tracker import CrawlId, CrawlStatus
+    from rest_service.overview import Overview
+
+#: Listeners of one process, messages that wait for one, and crawls in a message.
+MOST_LISTENERS, MOST_WAITING, MOST_CRAWLS = 1000, 8, 100
+#: Seconds of silence after which a comment shows that the connection lives.
+HEARTBEAT = 15.0
+
+#: What a listener gets after it was too slow: all that there is, in place of what it missed.
+_ALL = b""
+_END = b"end"
+
+
+class Events:
+    """The listeners of this process, and the last thing that they were told."""
+
+    def __init__(self, overview: Overview) -> None:
+        self._overview = overview
+        self._listeners: set[asyncio.Queue[bytes]] = set()
+        self._number = 0
+        self._told: dict[str, Any] = {}
+        self._told_crawls: dict[CrawlId, CrawlStatus] = {}
+        self._is_closed = False
+        #: Set while somebody listens.
+        self.watched = asyncio.Event()
+
+    @property
+    def listeners(self) -> int:
+        return len(self._listeners)
+
+    @property
+    def is_full(self) -> bool:
+        return self._is_closed or len(self._listeners) >= MOST_LISTENERS
+
+    def publish(self) -> None:
+        """Tell all listeners what is new since the last time, if anything is."""
+        if not self._listeners:
+            # Who comes next begins with everything.
+            self._remember()
+            return
+        snapshot, totals = self._overview.snapshot, self._overview.totals()
+        changed = [
+            status
+            for status in snapshot.newest()
+            if self._told_crawls.get(status.crawl) != status
+        ]
+        gone = [crawl._asdict() for crawl in self._told_crawls.keys() - snapshot.crawls.keys()]
+        if not changed and not gone and _same(self._told, totals):
+            return
+        self._remember()
+        update = {
+            "overview": totals,
+            "crawls": [self._row(status) for status in changed[:MOST_CRAWLS]],
+            "gone": gone[:MOST_CRAWLS],
+            # Then a list of crawls is out of date beyond what stands here.
+            "more": len(changed) > MOST_CRAWLS or len(gone) > MOST_CRAWLS,
+        }
+        self._send(self._message("update", update))
+
+    async def listen(self) -> AsyncIterator[bytes]:
+        """Yield messages for one listener: first all there is, then what changes."""
+        queue: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        self._listeners.add(queue)
+        self.watched.set()
+        try:
+            yield b"retry: 2000\n\n"
+            queue.put_nowait(_ALL)
+            while True:
+                try:
+                    message = await asyncio.wait_for(queue.get(), HEARTBEAT)
+                except asyncio.TimeoutError:
+                    yield b": still here\n\n"
+                    continue
+                if message is _END:
+                    return
+                yield message or self._everything()
+        finally:
+            self._listeners.discard(queue)
+            if not self._listeners:
+                self.watched.clear()
+
+    def close(self) -> None:
+        """End all streams: browsers come again by themselves."""
+        self._is_closed = True
+        self._send(_END)
+
+    def _send(self, message: bytes) -> None:
+        for queue in self._listeners:
+            if queue.full():
+                # Too slow: what it missed is in the next snapshot.
+                while not queue.empty():
+                    queue.get_nowait()
+                queue.put_nowait(message if message is _END else _ALL)
+            else:
+                queue.put_nowait(message)
+
+    def _everything(self) -> bytes:
+        newest = self._overview.snapshot.newest()
+        return self._message(
+            "snapshot",
+            {
+                "overview": self._overview.totals(),
+                "crawls": [self._row(status) for status in newest[:MOST_CRAWLS]],
+                "more": len(newest) > MOST_CRAWLS,
+                "history": list(self._overview.history),
+            },
+        )
+
+    def _row(self, status: CrawlStatus) -> dict[str, Any]:
+        return crawl_json(status, self._overview.rate(status.crawl))
+
+    def _message(self, event: str, data: dict[str, Any]) -> bytes:
+        self._number += 1
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+            self._number,
+            event.encode(),
+            to_json(data),
+        )
+
+    def _remember(self) -> None:
+        self._told = self._overview.totals()
+        self._told_crawls = dict(self._overview.snapshot.crawls)
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two overviews differ in nothing but their time."""
+    return {**one, "time": 0} == {**other, "time": 0}

@@ -1,0 +1,90 @@
+"""`/api/v1/workers`, `/stats` and `/events`: the fleet as a whole."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
+
+from crawling.exceptions import Unavailable
+from crawling.idle_report import idle_workers, worker_json
+from rest_service import models
+from rest_service.answers import NotNow
+from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems
+
+#: Services of a cluster that count what they do.
+SERVICES = ("kafka-monitor", "redis-monitor", "rest")
+
+router = APIRouter(
+    tags=["fleet"],
+    dependencies=[needs("read")],
+    responses=problems(401, 403, 429, 503),
+)
+
+
+@router.get("/workers", response_model=models.WorkerPage)
+async def workers(parts: PartsOf, limit: Limit = 50, after: After = 0) -> dict[str, Any]:
+    """List workers, what each holds, and why it is idle; those in trouble come first."""
+    now = time.time()
+    found = sorted(
+        await idle_workers(parts.tracker),
+        key=lambda pair: (not pair[0].trouble, pair[0].deadline > now, pair[0].worker),
+    )
+    page, following = page_of(found, after, limit)
+    rows = [{**worker_json(*pair), "alive": pair[0].deadline > now} for pair in page]
+    return {"workers": rows, "total": len(found), "next": following}
+
+
+@router.get("/stats", response_model=models.Stats)
+async def stats(parts: PartsOf) -> dict[str, Any]:
+    """Return the sums over all crawls, the last hour, and what each service has counted."""
+    await parts.overview.fresh()
+    services: dict[str, Any] = {}
+    statistics = parts.backends.statistics
+    for service in SERVICES if statistics is not None else ():
+        counts = await statistics.counts(f"stats:{service}")  # type: ignore[union-attr]  # it is there
+        services[service] = {"nodes": await statistics.nodes(service), "counts": counts}  # type: ignore[union-attr]  # the same
+    return {
+        "overview": parts.overview.totals(),
+        "history": list(parts.overview.history),
+        "services": services,
+    }
+
+
+@router.get(
+    "/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {
+                "text/event-stream": {
+                    "example": 'id: 1\nevent: snapshot\ndata: {"overview": {}, "crawls": []}\n\n'
+                }
+            },
+            "description": "`snapshot` at first, and whenever the listener was too slow: the "
+            "`overview` (as in `/stats`), the newest 100 `crawls`, the `history`. Then "
+            "`update`, at most once a second and only when something has changed: the "
+            "`overview`, the `crawls` that have changed, those that are `gone`; `more` says "
+            "that there are others.",
+        },
+        **problems(503),
+    },
+)
+async def events(parts: PartsOf) -> StreamingResponse:
+    """Tell what changes, as server-sent events.
+
+    `Last-Event-ID` may be sent; it has no effect, since each stream begins with all there is.
+    """
+    if parts.events.is_full:
+        raise NotNow("too many listen already, or the service is about to end")
+    # Who listens is told that the tracker is away, and when it is back.
+    with suppress(Unavailable):
+        await parts.overview.fresh()
+    return StreamingResponse(
+        parts.events.listen(),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,252 @@
+"""What the resource API answers: the JSON of its OpenAPI description."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from crawling.tracker.tracker import CrawlStatus
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Crawl(Model):
+    """The books of a crawl: accepted is the sum of the six columns after it."""
+
+    spiderid: str = Field(examples=["link"])
+    appid: str = Field(examples=["demo"])
+    crawlid: str = Field(examples=["first"])
+    state: Literal["running", "paused", "stopped", "expired", "finished"]
+    epoch: int = Field(description="How often the crawl has begun.")
+    accepted: int
+    queued: int
+    delayed: int = Field(description="Waiting for a retry.")
+    leased: int = Field(description="In flight.")
+    done: int
+    failed: int
+    dropped: int
+    duplicates: int = Field(description="Links met again; not accepted.")
+    bytes: int = Field(description="Of the bodies of all pages.")
+    reasons: dict[str, int] = Field(description="Why requests failed or were dropped.")
+    statuses: dict[str, int] = Field(description="Pages by HTTP status.")
+    started: float = Field(description="Unix seconds.")
+    ended: float | None
+    elapsed: float = Field(description="Seconds.")
+    progress: float = Field(description="The part of what was accepted that has ended, 0 to 1.")
+    rate: float = Field(description="Pages a second over the last half minute.")
+    eta: float | None = Field(
+        description="Seconds until what is known would have ended at that rate."
+    )
+    maxdepth: int | None
+    domain_max_pages: int | None
+    max_pages: int | None
+    expires: float | None = Field(description="Unix seconds.")
+
+
+def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
+    """Return a crawl as `Crawl` has it; cookies and attrs are nobody's business here."""
+    options, outstanding = status.options, status.outstanding
+    totals = status.totals()
+    ended = status.accepted - outstanding
+    return {
+        **totals,
+        "queued": status.queued,
+        "delayed": status.delayed,
+        "leased": status.leased,
+        "started": status.started,
+        "ended": status.ended,
+        "elapsed": (status.ended or max(time.time(), status.started)) - status.started,
+        "progress": round(ended / status.accepted, 4) if status.accepted else 0.0,
+        "rate": round(rate, 3),
+        "eta": round(outstanding / rate, 1) if rate and outstanding else None,
+        "maxdepth": options.maxdepth,
+        "domain_max_pages": options.domain_max_pages,
+        "max_pages": options.max_pages,
+        "expires": options.expires or None,
+    }
+
+
+class CrawlPage(Model):
+    crawls: list[Crawl]
+    total: int = Field(description="Crawls that the filter lets through.")
+    next: str | None = Field(description="`after` of the next page.")
+
+
+class Waiting(Model):
+    """What a crawl has queued in a domain, and why nothing more of it is in flight."""
+
+    domain: str
+    queued: int
+    why: str = Field(examples=["throttled"])
+    until: float | None = Field(description="Unix seconds.")
+
+
+class WaitingPage(Model):
+    domains: list[Waiting]
+    total: int
+    next: str | None
+
+
+class Failed(Model):
+    url: str
+    domain: str
+    reason: str = Field(examples=["timeout", "http_503"])
+    detail: str
+    attempts: int
+
+
+class FailedPage(Model):
+    failed: list[Failed]
+    next: str | None = Field(
+        description="`after` of the next page. A page may be shorter than `limit` and have one."
+    )
+
+
+class Changed(Model):
+    """What an action has done."""
+
+    changed: bool = Field(description="False where the crawl was so already, or has ended.")
+
+
+class Stopped(Model):
+    dropped: int = Field(description="Requests that were queued and are dropped.")
+
+
+class Retried(Model):
+    queued: int = Field(description="Requests that are queued again.")
+
+
+class Trace(Model):
+    url: str
+    state: Literal["unseen", "queued", "delayed", "leased", "done", "failed", "dropped"]
+    reason: str | None
+    attempts: int | None
+    depth: int | None
+    priority: int | None
+    worker: str | None
+    since: float | None
+    next_try: float | None
+
+
+class Domain(Model):
+    """A domain with work, and how it is treated."""
+
+    domain: str
+    spiderid: str
+    queued: int
+    leased: int
+    paused: int = Field(description="Queued requests that are of paused crawls.")
+    why: str = Field(
+        description="ready, elsewhere (as many in flight as may be), throttled, deferred "
+        "(pushed back), paused, blocked.",
+        examples=["ready"],
+    )
+    until: float | None = Field(description="When it may be asked next, Unix seconds.")
+    blocked: bool
+    hits: float = Field(description="Hits per window that count now; 0: no throttle.")
+    window: float
+    rate: float | None = Field(description="Hits a second at most; None: no throttle.")
+    own: bool = Field(description="Whether the throttle is set for this domain alone.")
+
+
+class DomainPage(Model):
+    domains: list[Domain]
+    total: int
+    as_of: float = Field(description="When all domains were looked at, Unix seconds.")
+    next: str | None
+
+
+class DomainSetting(Model):
+    domain: str
+    hits: int = Field(description="0: as all others.")
+    window: float
+    scale: float
+    blocked: bool
+
+
+class DomainSettings(Model):
+    settings: list[DomainSetting]
+
+
+class Limit(Model):
+    hits: int = Field(ge=1, le=10**9, description="Requests in any window.", examples=[10])
+    window: float = Field(gt=0, le=10**9, description="Seconds.", examples=[60])
+    scale: float = Field(1.0, gt=0, le=1, description="The hits are multiplied by it.")
+
+
+class Defer(Model):
+    seconds: float = Field(ge=0, le=10**7, description="0 opens the domain.", examples=[600])
+
+
+class Retry(Model):
+    reason: str = Field("", description="Only what failed for this.", examples=["timeout"])
+    domain: str = Field("", description="Only what failed of this domain.")
+
+
+class Priority(Model):
+    priority: int = Field(
+        ge=-100, le=100, description="Added to the priority of each request; 0 undoes it."
+    )
+
+
+class Worker(Model):
+    worker: str
+    host: str
+    pid: str
+    spiderid: str
+    deadline: float = Field(description="When it counts as dead unless it is heard of.")
+    alive: bool
+    leased: int = Field(description="Requests that it holds.")
+    trouble: str = Field(description="What keeps it from leasing, in its own words.")
+    why: str
+    until: float | None
+
+
+class WorkerPage(Model):
+    workers: list[Worker]
+    total: int
+    next: str | None
+
+
+class Totals(Model):
+    """The sums over all crawls that the tracker knows."""
+
+    time: float
+    tracker: Literal["up", "down"]
+    kafka: Literal["up", "down", "off"]
+    crawls: dict[str, int] = Field(description="How many there are in each state.")
+    queued: int
+    delayed: int
+    leased: int
+    done: int
+    failed: int
+    dropped: int
+    duplicates: int
+    bytes: int
+    pages_per_second: float
+    failures_per_second: float
+    workers: int
+    workers_stalled: int = Field(description="Workers that cannot go on, and say why.")
+
+
+class Stats(Model):
+    overview: Totals
+    history: list[tuple[float, float, float, int, int]] = Field(
+        description="The last hour as this process saw it, every 10 s: time, pages a second, "
+        "failures a second, queued, in flight."
+    )
+    services: dict[str, Any] = Field(
+        description="What the processes of a cluster have counted, by service, as in the "
+        "answers to `stats` requests. Empty without Redis."
+    )
+
+
+class Pages(Model):
+    pages: list[dict[str, Any]] = Field(description="Newest first.")
+    looked_at: int = Field(description="Messages of the topic that were read.")
+    complete: bool = Field(description="Whether older messages of the topic were read too.")

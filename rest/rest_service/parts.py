@@ -1,0 +1,122 @@
+"""What the handlers of requests share: what they work with, who may, which page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from urllib.parse import quote, unquote
+
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import HTTPBearer
+
+from crawling.exceptions import MessageError, Problem
+from crawling.tracker.tracker import CrawlId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from crawling.messages.validation import Schema
+    from crawling.tracker.tracker import Tracker
+    from rest_service.access import Access, Scope
+    from rest_service.backends import Backends
+    from rest_service.domain_board import DomainBoard
+    from rest_service.events import Events
+    from rest_service.overview import Overview
+    from rest_service.pages import NewestPages
+
+Item = TypeVar("Item")
+
+#: Rows of a page at most.
+MOST_ROWS = 500
+
+
+@dataclass
+class Parts:
+    """What one process of the service has, made once."""
+
+    settings: Mapping[str, Any]
+    backends: Backends
+    access: Access
+    overview: Overview
+    events: Events
+    domains: DomainBoard
+    pages: NewestPages | None
+    crawl_schema: Schema
+
+    @property
+    def tracker(self) -> Tracker:
+        return self.backends.tracker
+
+    @staticmethod
+    def place(crawl: CrawlId) -> str:
+        """Return what follows `/crawls` in the path of a crawl."""
+        return "".join(f"/{quote(part, safe='')}" for part in crawl)
+
+
+def parts_of(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+PartsOf = Annotated[Parts, Depends(parts_of)]
+Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of the page.")]
+After = Annotated[int, Query(ge=0, description="`next` of the page before.")]
+
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="A token of the file `REST_TOKENS`. None is needed where the service listens "
+    "on loopback without such a file.",
+)
+
+
+def needs(scope: Scope) -> Any:
+    """Return the dependency of what needs a token of *scope*."""
+
+    async def allowed(
+        request: Request, parts: PartsOf, _: Annotated[Any, Security(_bearer)]
+    ) -> None:
+        parts.access.check(request.headers.get("authorization"), scope)
+
+    return Depends(allowed)
+
+
+def crawl_named(spiderid: str, appid: str, crawlid: str) -> CrawlId:
+    """Return the crawl of a path, whose parts may hold anything, percent-escaped."""
+    return CrawlId(
+        unescaped("spiderid", spiderid),
+        unescaped("appid", appid),
+        unescaped("crawlid", crawlid),
+    )
+
+
+def unescaped(name: str, text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError as error:
+        raise MessageError([Problem(name, "must be UTF-8, percent-escaped", text)]) from error
+
+
+def page_of(rows: Sequence[Item], after: int, limit: int) -> tuple[Sequence[Item], str | None]:
+    """Return a page of *rows*, and where the next one begins."""
+    end = after + limit
+    return rows[after:end], str(end) if end < len(rows) else None
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the description of answers that are errors (RFC 9457)."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {
+        status: {"description": _MEANING[status], "content": content} for status in statuses
+    }
+
+
+_MEANING = {
+    400: "The request makes no sense; `errors` has path and reason.",
+    401: "There is no token, or it is not known.",
+    403: "The token's scope does not allow it.",
+    404: "There is no such thing.",
+    409: "Not as things are now.",
+    413: "The body is too large.",
+    429: "More requests than the token may send; see Retry-After.",
+    503: "Redis or Kafka does not answer; the same request may be sent again.",
+}
