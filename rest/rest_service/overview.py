@@ -79,6 +79,8 @@ class Overview:
         """Return a look that is new enough; all who ask meanwhile share one."""
         async with self._lock:
             now = time.monotonic()
+            # Raises at once until it was there for the first time; that error is not kept.
+            _ = self._backends.tracker
             if self._error is not None and now < self._failed + FAST:
                 raise self._error
             is_old = now >= self.snapshot.at + self.age_allowed
