@@ -25,5 +25,6 @@ setup(
         "crawling.messages": ["schemas/*.json"],
         "crawling": ["template/*"],
         "crawling.tracker": ["lua/*.lua", "*.sql"],
+        "rest_service": ["static/*", "static/pages/*", "static/vendor/*"],
     },
 )
