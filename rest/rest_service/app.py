@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -110,7 +111,7 @@ def _probes(metrics: Metrics) -> APIRouter:
     @router.get("/metrics", dependencies=[needs("read")])
     async def prometheus(parts: PartsOf) -> Response:
         """Answer what Prometheus asks for."""
-        if parts.backends.is_connected:
+        with suppress(Unavailable):
             await parts.overview.fresh()
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 

@@ -73,10 +73,6 @@ class Backends:
             raise Unavailable("TRACKER: no answer yet")
         return self._tracker
 
-    @property
-    def is_connected(self) -> bool:
-        return self._tracker is not None
-
     async def open(self) -> None:
         """Begin to connect; raise `ConfigError` for what can never be."""
         self._opening = asyncio.create_task(until_done(self._open_tracker, self._stopping))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from crawling.exceptions import Unavailable
 from crawling.idle_report import idle_workers, worker_json
 from rest_service import models
 from rest_service.answers import NotNow
@@ -78,7 +80,9 @@ async def events(parts: PartsOf) -> StreamingResponse:
     """
     if parts.events.is_full:
         raise NotNow("too many listen already, or the service is about to end")
-    await parts.overview.fresh()
+    # Who listens is told that the tracker is away, and when it is back.
+    with suppress(Unavailable):
+        await parts.overview.fresh()
     return StreamingResponse(
         parts.events.listen(),
         media_type="text/event-stream",

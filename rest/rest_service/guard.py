@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 API = "/api/"
-#: Nothing of what is served here may be framed, sniffed or kept by others.
+CONTENT = (
+    b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    b"frame-ancestors 'none'"
+)
+#: Nothing of what is served here may be framed, sniffed, or load anything from elsewhere.
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", CONTENT),
 ]
 
 
@@ -91,10 +96,10 @@ class Guard:
         await self._app(scope, received, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        # The route, never the path: names of crawls would make endless metrics.
-        route = getattr(scope.get("route"), "path", "none")
-        self._metrics.requests.labels(route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        # Never the path: names of crawls would make endless metrics.
+        endpoint = getattr(scope.get("endpoint"), "__name__", "none")
+        self._metrics.requests.labels(endpoint, str(status)).inc()
+        self._metrics.seconds.labels(endpoint).observe(seconds)
         fields: dict[str, Any] = {
             "action": "request",
             "method": scope["method"],

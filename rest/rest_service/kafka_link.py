@@ -8,7 +8,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from crawling.exceptions import Unavailable
+from crawling.exceptions import ConfigError, Unavailable
 from crawling.service.kafka import KafkaReader, kafka_config, topic_of
 from crawling.service.kafka_sender import KafkaSender
 from crawling.service.patience import until_done
@@ -86,7 +86,13 @@ class KafkaLink:
         self._waiting.pop(uuid, None)
 
     async def _read(self) -> None:
-        if not await until_done(self._connect, self._stopping):
+        try:
+            if not await until_done(self._connect, self._stopping):
+                return
+        except ConfigError as error:
+            # Everything else goes on without Kafka.
+            extra = {"action": "connect", "error": str(error)}
+            logger.error("Kafka cannot be used", extra=extra)  # noqa: TRY400 no bug of ours
             return
         logger.info("Connected successfully to Kafka", extra={"action": "connect"})
         looked = asyncio.get_running_loop().time()
@@ -119,7 +125,7 @@ class KafkaLink:
     async def _take(self, value: bytes | None) -> None:
         try:
             reply = json.loads(value or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         uuid = reply.get("uuid") if isinstance(reply, dict) else None
         if not isinstance(uuid, str):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -16,7 +16,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client.metrics_core import Metric
 
@@ -40,13 +40,13 @@ class Metrics(Collector):
         self.requests = Counter(
             "fleet_rest_requests",
             "Requests that were answered.",
-            ("route", "status"),
+            ("endpoint", "status"),
             registry=self._registry,
         )
         self.seconds = Histogram(
             "fleet_rest_request_seconds",
             "Time until the answer was there.",
-            ("route",),
+            ("endpoint",),
             buckets=BUCKETS,
             registry=self._registry,
         )
@@ -70,6 +70,10 @@ class Metrics(Collector):
             "Whether Kafka answered last time.",
             float(totals["kafka"] == "up"),
         )
+        if totals["tracker"] == "up":
+            yield from self._fleet(totals)
+
+    def _fleet(self, totals: Mapping[str, Any]) -> Iterator[Metric]:
         requests = GaugeMetricFamily(
             "fleet_requests",
             "Requests of all crawls that the tracker knows, by state.",

@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import Unavailable
@@ -30,7 +30,10 @@ RATE_OVER, HISTORY, STEP = 30.0, 3600.0, 10.0
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What all crawls were like at one *time* (Unix seconds); *at* is monotonic."""
+    """What all crawls were like at one *time* (Unix seconds); *at* is monotonic.
+
+    Where the tracker is away (not *is_up*) it is what they were like when it last answered.
+    """
 
     time: float = 0.0
     at: float = float("-inf")
@@ -52,6 +55,8 @@ class Overview:
         self._cost = 0.0
         self._lock = asyncio.Lock()
         self._is_stale = False
+        self._error: Unavailable | None = None
+        self._failed = 0.0
         #: (monotonic time, pages, failures) of each crawl, within RATE_OVER.
         self._ends: dict[CrawlId, deque[tuple[float, int, int]]] = {}
         #: Time, pages a second, failures a second, queued, in flight.
@@ -71,11 +76,27 @@ class Overview:
     async def fresh(self) -> Snapshot:
         """Return a look that is new enough; all who ask meanwhile share one."""
         async with self._lock:
-            age = time.monotonic() - self.snapshot.at
-            if self._is_stale or not self.snapshot.is_up or age >= self.age_allowed:
+            now = time.monotonic()
+            if self._error is not None and now < self._failed + FAST:
+                raise self._error
+            is_old = now >= self.snapshot.at + self.age_allowed
+            if self._is_stale or not self.snapshot.is_up or is_old:
                 self._is_stale = False
-                await self._look()
+                await self._try_to_look()
             return self.snapshot
+
+    async def _try_to_look(self) -> None:
+        try:
+            await self._look()
+        except Unavailable as error:
+            # All who wait for this look share its error: each would wait as long again.
+            self._error, self._failed = error, time.monotonic()
+            if self.snapshot.is_up:
+                extra = {"action": "look", "error": str(error)}
+                logger.warning("Tracker does not answer", extra=extra)
+            self.snapshot = replace(self.snapshot, time=time.time(), is_up=False)
+            raise
+        self._error = None
 
     async def run(self, watched: asyncio.Event, publish: Callable[[], None]) -> None:
         """Look again and again, and let *publish* tell of it, until cancelled.
@@ -84,14 +105,8 @@ class Overview:
         """
         kept = 0.0
         while True:
-            try:
+            with suppress(Unavailable):
                 await self.fresh()
-            except Unavailable as error:
-                if self.snapshot.is_up:
-                    logger.warning(
-                        "Tracker does not answer", extra={"action": "look", "error": str(error)}
-                    )
-                self.snapshot = Snapshot(time=time.time(), at=time.monotonic())
             if self.snapshot.is_up and time.monotonic() - kept >= STEP:
                 kept = time.monotonic()
                 self._keep()

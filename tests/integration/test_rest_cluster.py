@@ -207,6 +207,40 @@ async def test_many_at_once_at_several_instances_get_each_their_own_answer(
     assert [answer["data"].get("uuid") for answer in answers] == [uuid for _, uuid in asked]
 
 
+async def test_nonsense_among_the_answers_stops_nothing(cluster_of: Fleet) -> None:
+    nonsense = [b"5", b"[]", b"null", b'{"uuid": 5}', b"{", b"\xff", b"[" * 100_000]
+    async with (
+        cluster_of.monitors(),
+        cluster_of.rest(WAIT_FOR_RESPONSE_TIME=60) as served,
+        cluster_of.sender() as sender,
+    ):
+        topic = f"{cluster_of.own['KAFKA_TOPIC_PREFIX']}.outbound_firehose"
+        for value in nonsense:
+            await sender.send(topic, value)
+
+        answer = await feed(served, {**INFO, "uuid": "after"})
+
+    assert answer["data"].get("uuid") == "after"
+
+
+async def test_an_answer_that_comes_before_kafka_has_the_request_finds_who_waits(
+    cluster_of: Fleet,
+) -> None:
+    # Kafka gets the request after this time, and others answer sooner.
+    linger = 5.0
+    slow = {"KAFKA_PRODUCER_BATCH_LINGER_MS": linger * 1000, "WAIT_FOR_RESPONSE_TIME": 30}
+    topic = f"{cluster_of.own['KAFKA_TOPIC_PREFIX']}.outbound_firehose"
+    async with cluster_of.rest(**slow) as served, cluster_of.sender() as sender:
+        begun = time.monotonic()
+        feeding = asyncio.create_task(feed(served, {**INFO, "uuid": "early"}))
+        while not feeding.done():
+            reply = {"uuid": "early", "after": time.monotonic() - begun}
+            await sender.send(topic, json.dumps(reply).encode())
+        answer = await feeding
+
+    assert answer["data"]["after"] < linger - 1
+
+
 async def test_who_asks_twice_with_one_uuid_is_answered_twice(cluster_of: Fleet) -> None:
     async with cluster_of.monitors(), cluster_of.rest(WAIT_FOR_RESPONSE_TIME=60) as served:
         answers = await asyncio.gather(
