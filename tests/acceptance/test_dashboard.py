@@ -269,6 +269,7 @@ def test_a_page_is_light_accessible_and_without_errors(
         browser.prefer(scheme)
         assert browser.violations() == []
         if folder := request.config.getoption("--screenshots"):
+            browser.resize(900, 600)
             browser.driver.save_screenshot(f"{folder}/dashboard_{name}_{scheme}.png")
     browser.resize(360, 740)
     assert browser.script("return document.documentElement.scrollWidth") <= 360

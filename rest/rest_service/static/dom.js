@@ -78,8 +78,9 @@ export function pager(what, load) {
   const back = h("button", { type: "button", onclick: () => go(before.pop()) }, "Previous");
   const on = h("button", { type: "button", onclick: () => { before.push(after); go(following); } }, "Next");
   function go(place) { after = place; load(); }
+  const element = h("div", { class: "pager", role: "group", "aria-label": `Pages of ${what}` }, back, said, on);
   return {
-    element: h("div", { class: "pager", role: "group", "aria-label": `Pages of ${what}` }, back, said, on),
+    element,
     get after() { return after; },
     reset() { before.length = 0; after = 0; },
     update({ total, next }, shown) {
@@ -87,7 +88,8 @@ export function pager(what, load) {
       back.disabled = !before.length;
       on.disabled = next === null;
       const first = Number(after) + 1;
-      put(said, shown ? `${number(first)} to ${number(first + shown - 1)} of ${number(total)}` : "none");
+      element.hidden = !total;
+      put(said, shown ? `${number(first)} to ${number(first + shown - 1)} of ${number(total)}` : "no more");
     },
   };
 }

@@ -29,7 +29,7 @@ export function show({ content, signal, guarded }) {
       { title: "In flight", numeric: true, show: (row) => [number(row.leased)] },
       { title: "State", show: (row) => [why(row)] },
       { title: "Throttle", show: (row) => [throttle(row)] },
-      { title: "", show: (row, current) => [h("button", { type: "button", "aria-label": `Change ${row.domain}`, onclick: () => change(current(), load) }, "Change…")] },
+      { title: "Treatment", show: (row, current) => [h("button", { type: "button", "aria-label": `Change ${row.domain}`, onclick: () => change(current(), load) }, "Change…")] },
     ],
   });
   content.append(filters, shown.element, pages.element);
