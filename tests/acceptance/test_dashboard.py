@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from crawling.tracker.tracker import CrawlStatus
+    from crawling.tracker.tracker import CrawlStatus, DomainSetting
     from tests.servers.browser import Browser
     from tests.servers.small_site import SmallSite
 
@@ -208,9 +208,10 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.fill("window", "1")
     browser.press("Set throttle")
     browser.see("127.0.0.1: throttle set")
-    [setting] = ask(tracker, lambda opened: opened.domain_settings())
+    [setting] = _set(tracker)
     assert (setting.domain, setting.hits, setting.window) == ("127.0.0.1", 1000, 1.0)
 
+    browser.see("1,000 in 1 s")
     browser.go("Crawls")
     browser.until(
         lambda: [row[1] for row in browser.rows("Crawls, the newest first")] == ["finished"],
@@ -221,6 +222,9 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
     assert shown(browser)["done"] == 15
     assert browser.fact("200") == "15"
+    browser.go("Overview")
+    browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
+    assert [browser.fact(name) for name in ("Queued", "Failed", "Workers")] == ["0", "0", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -350,6 +354,39 @@ def test_a_domain_is_blocked_pushed_back_and_as_all_others(
     is_now("5 in 5 s", 4)
     browser.choose("state", "throttled")
     browser.see("No domain has work")
+
+    browser.fill("another", "no domain")
+    browser.press("Change…", "//form[.//input[@name='another']]")
+    browser.press("Block", "//dialog")
+    browser.see("must be")
+    browser.press("Close", "//dialog")
+    browser.fill("another", "other.example")
+    browser.press("Change…", "//form[.//input[@name='another']]")
+    browser.press("Block", "//dialog")
+    browser.see("other.example: blocked")
+    browser.until(
+        lambda: any(each.domain == "other.example" and each.blocked for each in _set(tracker)),
+        "it is blocked",
+    )
+
+
+def _set(tracker: str) -> list[DomainSetting]:
+    return ask(tracker, lambda opened: opened.domain_settings())
+
+
+def test_what_is_no_json_is_said_at_its_field(browser: Browser, ui: str) -> None:
+    browser.open(f"{ui}#/submit")
+    browser.do(
+        lambda: browser.script("document.querySelector('main details').open = true"), "more"
+    )
+    browser.fill("others", "{useragent}")
+    browser.press("Submit")
+    assert "is no JSON" in browser.error_at("others")
+
+    browser.fill("others", '{"cookie": "x"}')
+    browser.press("Submit")
+    browser.see("cookie: must have at least 3")
+    assert browser.error_at("url") == "is required"
 
 
 def test_a_crawl_counts_more(browser: Browser, ui: str, tracker: str, site: SmallSite) -> None:

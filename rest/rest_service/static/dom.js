@@ -5,7 +5,7 @@ export function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
-    else if (value !== null && value !== false) {
+    else if (value !== null && value !== undefined && value !== false) {
       element.setAttribute(key, value === true ? "" : value);
     }
   }
@@ -25,19 +25,20 @@ export function put(element, ...content) {
 /**
  * Return a table with `update(rows)`, whose rows keep their elements while they are shown.
  *
- * A column is {title, show(row, current), numeric}; current() is the row as it is now.
+ * A column is {title, show(row, current), numeric, wide}; only wide ones have several
+ * lines.  current() is the row as it is now.
  */
 export function table({ caption, columns, key, empty }) {
   const body = h("tbody");
   const nothing = h("p", { class: "empty", hidden: true }, empty);
-  const heads = columns.map(({ title, numeric }) =>
-    h("th", { scope: "col", class: numeric ? "number" : null }, title));
+  const kind = ({ numeric, wide }) => (numeric && "number") || (wide && "wide");
+  const heads = columns.map((column) => h("th", { scope: "col", class: kind(column) }, column.title));
   const region = h("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
     h("table", {}, h("caption", {}, caption), h("thead", {}, h("tr", {}, heads)), body));
   const known = new Map();
 
   function make(row) {
-    const cells = columns.map(({ numeric }) => h("td", { class: numeric ? "number" : null }));
+    const cells = columns.map((column) => h("td", { class: kind(column) }));
     return { row, cells, element: h("tr", {}, cells) };
   }
 

@@ -30,9 +30,9 @@ export function show({ content, names, signal, guarded }) {
     key: (row) => row.domain,
     empty: "Nothing is queued.",
     columns: [
-      { title: "Domain", show: (row) => [row.domain] },
+      { title: "Domain", wide: true, show: (row) => [row.domain] },
       { title: "Queued", numeric: true, show: (row) => [number(row.queued)] },
-      { title: "Why nothing more is fetched", show: (row) => [why(row)] },
+      { title: "Why nothing more is fetched", wide: true, show: (row) => [why(row)] },
     ],
   });
   const pages = pager("domains", () => loadDomains());

@@ -23,7 +23,7 @@ export function crawlTable(caption) {
     key: idOf,
     empty: "There are none. Submit one, by the page Submit or by fleet crawl.",
     columns: [
-      { title: "Crawl", show: (crawl) => [h("a", { href: linkTo(crawl) }, crawl.crawlid), h("small", {}, ` ${crawl.spiderid}, ${crawl.appid}`)] },
+      { title: "Crawl", wide: true, show: (crawl) => [h("a", { href: linkTo(crawl) }, crawl.crawlid), h("small", {}, ` ${crawl.spiderid}, ${crawl.appid}`)] },
       { title: "State", show: (crawl) => [h("span", { class: `state ${crawl.state}` }, crawl.state)] },
       { title: "Progress", show: progress },
       { title: "Done", numeric, show: (crawl) => [number(crawl.done)] },

@@ -6,6 +6,7 @@ import { onSubmit } from "../forms.js";
 import { every, gently, live } from "../live.js";
 
 const LIMIT = 50;
+const MOST = 200;
 const SLOW = 5000;
 const ORDERS = { next: "as they are asked next", backlog: "longest queues first", rate: "fastest first", name: "by name" };
 const WHYS = { "": "all", ready: "ready", throttled: "throttled", deferred: "pushed back", elsewhere: "as many in flight as may be", paused: "paused", blocked: "blocked" };
@@ -19,20 +20,39 @@ export function show({ content, signal, guarded }) {
   const filters = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Name has ", name), h("label", {}, "Sorted ", sort), h("label", {}, "State ", state));
   const pages = pager("domains", () => load());
+  const button = ({ domain }, current) => h("button", { type: "button", "aria-label": `Change ${domain}`, onclick: () => change(current(), reload) }, "Change…");
   const shown = table({
     caption: "Domains with something queued or in flight",
     key: (row) => JSON.stringify([row.spiderid, row.domain]),
     empty: "No domain has work.",
     columns: [
-      { title: "Domain", show: (row) => [row.domain, h("small", {}, ` ${row.spiderid}`)] },
+      { title: "Domain", wide: true, show: (row) => [row.domain, h("small", {}, ` ${row.spiderid}`)] },
       { title: "Queued", numeric: true, show: (row) => [number(row.queued)] },
       { title: "In flight", numeric: true, show: (row) => [number(row.leased)] },
       { title: "State", show: (row) => [why(row)] },
       { title: "Throttle", show: (row) => [throttle(row)] },
-      { title: "Treatment", show: (row, current) => [h("button", { type: "button", "aria-label": `Change ${row.domain}`, onclick: () => change(current(), load) }, "Change…")] },
+      { title: "Treatment", show: (row, current) => [button(row, current)] },
     ],
   });
-  content.append(filters, shown.element, pages.element);
+  const own = table({
+    caption: `Throttles and blocks of single domains, whether or not they have work; ${MOST} at most`,
+    key: (row) => row.domain,
+    empty: "All domains are treated alike.",
+    columns: [
+      { title: "Domain", wide: true, show: (row) => [row.domain] },
+      { title: "Throttle", show: ({ hits, window, scale }) => [hits ? throttle({ hits, window }) + (scale === 1 ? "" : `, times ${scale}`) : "as all others"] },
+      { title: "Blocked", show: (row) => [row.blocked ? "blocked" : "no"] },
+      { title: "Treatment", show: (row, current) => [button(row, () => ({ ...current(), own: current().hits > 0 }))] },
+    ],
+  });
+  const another = h("input", { name: "another", required: true });
+  const choose = (event) => {
+    event.preventDefault();
+    change({ domain: another.value.trim(), hits: 0, window: 60, blocked: false, own: true }, reload);
+  };
+  content.append(filters, shown.element, pages.element,
+    h("h2", {}, "Set for single domains"), own.element,
+    h("form", { class: "inline", onsubmit: choose }, field("Another domain", another), h("button", { type: "submit" }, "Change…")));
 
   const load = gently(guarded(async () => {
     const asked = { name: name.value.trim(), sort: sort.value, state: state.value, limit: LIMIT, after: pages.after };
@@ -40,13 +60,18 @@ export function show({ content, signal, guarded }) {
     shown.update(answer.domains);
     pages.update(answer, answer.domains.length);
   }), signal, 1500);
+  const loadOwn = gently(guarded(async () => {
+    const { settings } = await get("/domain-settings", {}, signal);
+    own.update(settings.slice(0, MOST));
+  }), signal, 500);
+  const reload = () => { load(); loadOwn(); };
   const anew = () => { pages.reset(); load(); };
 
   filters.addEventListener("input", anew);
   live.addEventListener("change", load, { signal });
   // Why a domain waits changes with time alone.
   every(SLOW, load, signal);
-  load();
+  reload();
 }
 
 function throttle({ hits, window, own }) {

@@ -40,8 +40,8 @@ function group(path, search, reason, signal) {
     key: (row) => row.url,
     empty: "None are kept.",
     columns: [
-      { title: "URL", show: ({ url }) => [h("a", { href: `#/find?${search}&url=${encodeURIComponent(url)}` }, url)] },
-      { title: "What was said", show: ({ detail }) => [detail] },
+      { title: "URL", wide: true, show: ({ url }) => [h("a", { href: `#/find?${search}&url=${encodeURIComponent(url)}` }, url)] },
+      { title: "What was said", wide: true, show: ({ detail }) => [detail] },
       { title: "Tries", numeric: true, show: ({ attempts }) => [number(attempts)] },
     ],
   });

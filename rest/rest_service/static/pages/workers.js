@@ -16,12 +16,12 @@ export function show({ content, signal, guarded }) {
     key: (row) => row.worker,
     empty: "No worker runs. Start one by fleet worker.",
     columns: [
-      { title: "Worker", show: (row) => [row.host ? `${row.host} ${row.pid}` : row.worker] },
+      { title: "Worker", wide: true, show: (row) => [row.host ? `${row.host} ${row.pid}` : row.worker] },
       { title: "Spider", show: (row) => [row.spiderid] },
       { title: "Life", show: (row) => [h("span", { class: row.alive ? "state running" : "state expired" }, row.alive ? "alive" : "not heard of")] },
       { title: "Must be heard of in", numeric: true, show: (row) => [duration(row.deadline - Date.now() / 1000)] },
       { title: "Holds", numeric: true, show: (row) => [number(row.leased)] },
-      { title: "What it does", show: (row) => [why(row)] },
+      { title: "What it does", wide: true, show: (row) => [why(row)] },
     ],
   });
   content.append(shown.element, pages.element);
