@@ -19,6 +19,8 @@ Order = Literal["next", "backlog", "rate", "name"]
 
 #: Seconds for which a look is good, and the part of its time a process may spend on looks.
 FRESH, SHARE = 1.0, 0.1
+#: Seconds that a look may be old, however long it took: it may have been the machine.
+OLDEST = 30.0
 
 
 class Board(NamedTuple):
@@ -46,7 +48,7 @@ class DomainBoard:
     async def fresh(self) -> Board:
         async with self._lock:
             board = self._board
-            allowed = max(FRESH, self._cost / SHARE)
+            allowed = min(max(FRESH, self._cost / SHARE), OLDEST)
             if board is None or time.monotonic() - board.at > allowed:
                 began = time.monotonic()
                 board = self._board = await self._look()

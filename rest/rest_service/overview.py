@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks while somebody listens, and while only the history is kept.
 FAST, SLOW = 1.0, 10.0
+#: Seconds that a look may be old, however long it took: it may have been the machine.
+OLDEST = 10.0
 #: The part of its time that a process may spend on looking.
 SHARE = 0.05
 #: Seconds over which rates are measured, and length and steps of the history.
@@ -67,7 +69,7 @@ class Overview:
     @property
     def age_allowed(self) -> float:
         """Return seconds for which a look is good."""
-        return max(FAST, self._cost / SHARE)
+        return min(max(FAST, self._cost / SHARE), OLDEST)
 
     def touch(self) -> None:
         """Let the next to ask look anew: something was changed through this process."""

@@ -31,7 +31,7 @@ def tracker_kind(request: pytest.FixtureRequest) -> str:
 async def rest(tracker_url: str, tracker_kind: str, tracker: Tracker) -> AsyncIterator[Served]:
     shards = tracker.config.shards
     async with serving(tracker_url, TRACKER_SHARDS=shards, QUEUE_HITS=0) as served:
-        await until(lambda: is_ready(served), timeout=30)
+        await until(lambda: is_ready(served), timeout=90)
         yield served
 
 
@@ -60,7 +60,7 @@ async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) 
         shown: dict[str, Any] = {name: row[name] for row in same for name in names}
         return shown == {name: alone[name] for name in names}
 
-    await until(listed, timeout=30, every=0.1)
+    await until(listed, timeout=90, every=0.1)
 
 
 async def test_a_submitted_crawl_is_the_trackers(rest: Served, tracker: Tracker) -> None:
@@ -105,7 +105,7 @@ async def test_crawls_are_listed_newest_first_page_by_page(
     async def all_are_there() -> bool:
         return bool((await rest.get("/crawls"))["total"] == 7)
 
-    await until(all_are_there, timeout=30, every=0.1)
+    await until(all_are_there, timeout=90, every=0.1)
     found, after = list[str](), 0
     while True:
         page = await rest.get("/crawls", limit=3, after=after)
@@ -193,7 +193,7 @@ async def test_a_crawl_that_has_ended_is_deleted(rest: Served, tracker: Tracker)
     assert problem["detail"].startswith("the crawl goes on")
 
     await rest.post(f"{ONE}/stop")
-    await until(lambda: is_deleted(rest, tracker), timeout=30, every=0.1)
+    await until(lambda: is_deleted(rest, tracker), timeout=90, every=0.1)
 
     await rest.get(ONE, 404)
     assert (await rest.get("/crawls"))["total"] == 0
@@ -298,7 +298,7 @@ async def test_the_overview_is_the_sum_of_all_crawls(rest: Served, tracker: Trac
         found = (await rest.get("/stats"))["overview"]
         return {name: found[name] for name in names} == sums
 
-    await until(agrees, timeout=30, every=0.1)
+    await until(agrees, timeout=90, every=0.1)
     overview = (await rest.get("/stats"))["overview"]
     assert overview["crawls"] == {"running": 1, "paused": 1}
     assert (overview["tracker"], overview["kafka"]) == ("up", "off")

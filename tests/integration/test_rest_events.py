@@ -109,7 +109,7 @@ async def test_the_number_of_the_last_event_may_be_sent(rest: Served, tracker: T
 async def test_streams_end_when_the_service_does(url: str, tracker: Tracker) -> None:
     async with serving(url) as served:
         listening = [asyncio.create_task(until_the_end(served)) for _ in range(3)]
-        await until(lambda: has_listeners(served, 3), timeout=30, every=0.1)
+        await until(lambda: has_listeners(served, 3), timeout=90, every=0.1)
 
     assert await asyncio.gather(*listening) == [True, True, True]
 
@@ -128,9 +128,9 @@ async def has_listeners(served: Served, count: int) -> bool:
 async def test_who_has_gone_is_forgotten(rest: Served) -> None:
     async with rest.events() as stream:
         await anext(stream)
-        await until(lambda: has_listeners(rest, 1), timeout=30, every=0.1)
+        await until(lambda: has_listeners(rest, 1), timeout=90, every=0.1)
 
-    await until(lambda: has_listeners(rest, 0), timeout=30, every=0.1)
+    await until(lambda: has_listeners(rest, 0), timeout=90, every=0.1)
 
 
 class Board:
