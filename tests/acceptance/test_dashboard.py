@@ -414,6 +414,21 @@ def test_what_is_not_there_is_said(browser: Browser, ui: str) -> None:
     browser.see("No such page")
 
 
+def test_a_page_that_nobody_sees_holds_no_connection(browser: Browser, ui: str) -> None:
+    def listeners() -> str:
+        lines = httpx.get(ui.replace("/ui/", "/metrics"), timeout=60).text.splitlines()
+        return next(line for line in lines if line.startswith("fleet_rest_listeners "))
+
+    for _ in range(8):
+        browser.open(ui)
+        browser.see("live")
+    until(lambda: listeners() == "fleet_rest_listeners 1.0", "one page listens")
+
+    browser.open("about:blank")
+
+    until(lambda: listeners() == "fleet_rest_listeners 0.0", "nobody listens")
+
+
 def test_the_keyboard_is_enough(browser: Browser, ui: str) -> None:
     browser.open(ui)
     browser.see("live")

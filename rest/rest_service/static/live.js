@@ -24,6 +24,10 @@ class Live extends EventTarget {
       } catch (error) {
         if (error instanceof Problem && error.status === 401) await given();
       }
+      if (document.hidden) {
+        await visible();
+        continue;
+      }
       this.#say("lost");
       const wait = WAITS[Math.min(this.#tries, WAITS.length - 1)];
       this.#tries += 1;
@@ -34,6 +38,9 @@ class Live extends EventTarget {
 
   async #listen() {
     const stopping = new AbortController();
+    // A browser has six connections to a service, which tabs that nobody sees would hold,
+    // and pages that it keeps for the button Back.
+    document.addEventListener("visibilitychange", () => stopping.abort(), { signal: stopping.signal });
     let watchdog = setTimeout(() => stopping.abort(), SILENCE);
     try {
       const response = await open("/events", { signal: stopping.signal });
@@ -91,6 +98,10 @@ export const idOf = ({ spiderid, appid, crawlid }) => JSON.stringify([spiderid, 
 
 const given = () => new Promise((resolve) => {
   session.addEventListener("given", resolve, { once: true });
+});
+
+const visible = () => new Promise((resolve) => {
+  document.addEventListener("visibilitychange", resolve, { once: true });
 });
 
 /**
