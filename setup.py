@@ -24,8 +24,7 @@ setup(
         "": ["py.typed"],
         "crawling.messages": ["schemas/*.json"],
         "crawling": ["template/*"],
-        # The dashboard, where there is one.
-        "rest_service": ["static/*", "static/**/*"],
         "crawling.tracker": ["lua/*.lua", "*.sql"],
+        "rest_service": ["static/*", "static/**/*"],
     },
 )

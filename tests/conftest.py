@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
+from tests.servers.browser import has_chromium
 from tests.servers.kafka_server import any_kafka, has_java
 from tests.servers.redis_fleets import redis_cluster
 from tests.servers.redis_server import redis_server
@@ -76,6 +77,19 @@ def arena_servers() -> None:
     """Make sure that a test can start what a whole cluster needs."""
     _need_brokers()
     _need_redis()
+
+
+@pytest.fixture(scope="session")
+def redis_needed() -> None:
+    """Make sure that a test can start a Redis of its own."""
+    _need_redis()
+
+
+@pytest.fixture(scope="session")
+def browsers() -> None:
+    """Make sure that a test can start a browser."""
+    if not has_chromium():
+        _no_server("chromium or chromedriver is not on PATH: `make test` installs them")
 
 
 def _need_redis() -> None:

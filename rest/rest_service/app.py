@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from crawling.exceptions import ConfigError, MessageError, Problem, Unavailable
@@ -18,6 +16,7 @@ from crawling.messages.validation import load_schema
 from rest_service import crawls, domains, fleet, legacy
 from rest_service.access import Denied, make_access
 from rest_service.answers import NotFound, NotNow, json_response, problem_response
+from rest_service.dashboard import Dashboard
 from rest_service.domain_board import DomainBoard
 from rest_service.events import Events
 from rest_service.guard import Guard
@@ -37,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = "1"
 API = "/api/v1"
-#: The dashboard, where it is installed.
-STATIC = Path(__file__).parent / "static"
 
 ABOUT = """\
 Crawls, domains and workers of a scrapy-fleet.
@@ -82,8 +79,7 @@ def make_app(parts: Parts, node: str) -> ASGIApp:
     for module in (crawls, domains, fleet):
         app.include_router(module.router, prefix=API)
     app.include_router(_probes(metrics))
-    if STATIC.is_dir():
-        app.mount("/ui", StaticFiles(directory=STATIC, html=True))
+    app.mount("/ui", Dashboard())
     _describe(app, parts)
     _explain(app)
     return Guard(

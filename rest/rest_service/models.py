@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from crawling.tracker.tracker import is_failure
+
 if TYPE_CHECKING:
     from crawling.tracker.tracker import CrawlStatus
 
@@ -33,6 +35,7 @@ class Crawl(Model):
     duplicates: int = Field(description="Links met again; not accepted.")
     bytes: int = Field(description="Of the bodies of all pages.")
     reasons: dict[str, int] = Field(description="Why requests failed or were dropped.")
+    failures: dict[str, int] = Field(description="Of `reasons`, those of what has failed.")
     statuses: dict[str, int] = Field(description="Pages by HTTP status.")
     started: float = Field(description="Unix seconds.")
     ended: float | None
@@ -59,6 +62,9 @@ def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
         "delayed": status.delayed,
         "leased": status.leased,
         "started": status.started,
+        "failures": {
+            reason: count for reason, count in status.reasons.items() if is_failure(reason)
+        },
         "ended": status.ended,
         "elapsed": (status.ended or max(time.time(), status.started)) - status.started,
         "progress": round(ended / status.accepted, 4) if status.accepted else 0.0,

@@ -17,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--soak", type=float, default=0.0, metavar="MINUTES", help="go on killing for so long"
     )
+    parser.addoption(
+        "--screenshots", default="", metavar="FOLDER", help="keep pictures of the dashboard"
+    )
 
 
 @pytest.fixture

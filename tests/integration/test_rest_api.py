@@ -50,6 +50,7 @@ async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) 
     }
     assert (alone["state"], alone["bytes"]) == (status.state, status.size)
     assert alone["reasons"] == dict(status.reasons)
+    assert sum(alone["failures"].values()) == status.failed
     assert alone["statuses"] == {str(code): n for code, n in status.statuses.items()}
     assert (alone["started"], alone["ended"]) == (status.started, status.ended)
 

@@ -1,0 +1,111 @@
+// The domains that have work: how each is treated, and why it waits; changed live.
+
+import { get, send } from "../api.js";
+import { duration, field, h, notify, number, pager, select, table, why } from "../dom.js";
+import { onSubmit } from "../forms.js";
+import { every, gently, live } from "../live.js";
+
+const LIMIT = 50;
+const MOST = 200;
+const SLOW = 5000;
+const ORDERS = { next: "as they are asked next", backlog: "longest queues first", rate: "fastest first", name: "by name" };
+const WHYS = { "": "all", ready: "ready", throttled: "throttled", deferred: "pushed back", elsewhere: "as many in flight as may be", paused: "paused", blocked: "blocked" };
+
+export const title = () => "Domains";
+
+export function show({ content, signal, guarded }) {
+  const name = h("input", { type: "search", name: "name" });
+  const sort = select("sort", ORDERS);
+  const state = select("state", WHYS);
+  const filters = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
+    h("label", {}, "Name has ", name), h("label", {}, "Sorted ", sort), h("label", {}, "State ", state));
+  const pages = pager("domains", () => load());
+  const button = ({ domain }, current) => h("button", { type: "button", "aria-label": `Change ${domain}`, onclick: () => change(current(), reload) }, "Change…");
+  const shown = table({
+    caption: "Domains with something queued or in flight",
+    key: (row) => JSON.stringify([row.spiderid, row.domain]),
+    empty: "No domain has work.",
+    columns: [
+      { title: "Domain", wide: true, show: (row) => [row.domain, h("small", {}, ` ${row.spiderid}`)] },
+      { title: "Queued", numeric: true, show: (row) => [number(row.queued)] },
+      { title: "In flight", numeric: true, show: (row) => [number(row.leased)] },
+      { title: "State", show: (row) => [why(row)] },
+      { title: "Throttle", show: (row) => [throttle(row)] },
+      { title: "Treatment", show: (row, current) => [button(row, current)] },
+    ],
+  });
+  const own = table({
+    caption: `Throttles and blocks of single domains, whether or not they have work; ${MOST} at most`,
+    key: (row) => row.domain,
+    empty: "All domains are treated alike.",
+    columns: [
+      { title: "Domain", wide: true, show: (row) => [row.domain] },
+      { title: "Throttle", show: ({ hits, window, scale }) => [hits ? throttle({ hits, window }) + (scale === 1 ? "" : `, times ${scale}`) : "as all others"] },
+      { title: "Blocked", show: (row) => [row.blocked ? "blocked" : "no"] },
+      { title: "Treatment", show: (row, current) => [button(row, () => ({ ...current(), own: current().hits > 0 }))] },
+    ],
+  });
+  const another = h("input", { name: "another", required: true });
+  const choose = (event) => {
+    event.preventDefault();
+    change({ domain: another.value.trim(), hits: 0, window: 60, blocked: false, own: true }, reload);
+  };
+  content.append(filters, shown.element, pages.element,
+    h("h2", {}, "Set for single domains"), own.element,
+    h("form", { class: "inline", onsubmit: choose }, field("Another domain", another), h("button", { type: "submit" }, "Change…")));
+
+  const load = gently(guarded(async () => {
+    const asked = { name: name.value.trim(), sort: sort.value, state: state.value, limit: LIMIT, after: pages.after };
+    const answer = await get("/domains", asked, signal);
+    shown.update(answer.domains);
+    pages.update(answer, answer.domains.length);
+  }), signal, 1500);
+  const loadOwn = gently(guarded(async () => {
+    const { settings } = await get("/domain-settings", {}, signal);
+    own.update(settings.slice(0, MOST));
+  }), signal, 500);
+  const reload = () => { load(); loadOwn(); };
+  const anew = () => { pages.reset(); load(); };
+
+  filters.addEventListener("input", anew);
+  live.addEventListener("change", load, { signal });
+  // Why a domain waits changes with time alone.
+  every(SLOW, load, signal);
+  reload();
+}
+
+function throttle({ hits, window, own }) {
+  if (!hits) return "none";
+  return `${number(hits)} in ${duration(window)}${own ? ", its own" : ""}`;
+}
+
+/** Let the user change how a domain is treated, whichever spider asks it. */
+function change({ domain, hits, window, blocked, own }, load) {
+  const path = `/domains/${encodeURIComponent(domain)}`;
+  const done = async (method, what, body, said) => {
+    await send(method, `${path}/${what}`, body);
+    dialog.close();
+    notify(`${domain}: ${said}`);
+    load();
+  };
+  const decimal = { type: "number", step: "any", required: true };
+  const limit = h("form", { novalidate: true, onsubmit: onSubmit((values) => done("PUT", "limit", values, "throttle set")) },
+    h("h3", {}, "Throttle, over all workers"),
+    field("Hits", h("input", { ...decimal, name: "hits", value: hits || "" })),
+    field("in any … seconds", h("input", { ...decimal, name: "window", value: window })),
+    h("button", { type: "submit" }, "Set throttle"));
+  const usual = h("form", { onsubmit: onSubmit(() => done("DELETE", "limit", undefined, "throttled as all others")) },
+    h("button", { type: "submit", disabled: !own }, "As all others"));
+  const defer = h("form", { novalidate: true, onsubmit: onSubmit((values) => done("POST", "defer", values, "pushed back")) },
+    h("h3", {}, "Push back"),
+    field("Seconds", h("input", { ...decimal, name: "seconds", value: "600" }), "0 opens it"),
+    h("button", { type: "submit" }, "Push back"));
+  const block = h("form", { onsubmit: onSubmit(() => done(blocked ? "DELETE" : "PUT", "block", undefined, blocked ? "unblocked" : "blocked: what is queued stays queued")) },
+    h("h3", {}, "Block"),
+    h("button", { type: "submit" }, blocked ? "Unblock" : "Block"));
+  const dialog = h("dialog", { "aria-label": `Change ${domain}`, onclose: () => dialog.remove() },
+    h("h2", {}, domain), limit, usual, defer, block,
+    h("form", { method: "dialog", class: "buttons" }, h("button", {}, "Close")));
+  document.body.append(dialog);
+  dialog.showModal();
+}

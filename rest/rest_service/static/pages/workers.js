@@ -1,0 +1,39 @@
+// The workers, those in trouble first.
+
+import { get } from "../api.js";
+import { duration, h, number, pager, table, why } from "../dom.js";
+import { every, gently, live } from "../live.js";
+
+const LIMIT = 50;
+const SLOW = 5000;
+
+export const title = () => "Workers";
+
+export function show({ content, signal, guarded }) {
+  const pages = pager("workers", () => load());
+  const shown = table({
+    caption: "Workers, those in trouble first",
+    key: (row) => row.worker,
+    empty: "No worker runs. Start one by fleet worker.",
+    columns: [
+      { title: "Worker", wide: true, show: (row) => [row.host ? `${row.host} ${row.pid}` : row.worker] },
+      { title: "Spider", show: (row) => [row.spiderid] },
+      { title: "Life", show: (row) => [h("span", { class: row.alive ? "state running" : "state expired" }, row.alive ? "alive" : "not heard of")] },
+      { title: "Must be heard of in", numeric: true, show: (row) => [duration(row.deadline - Date.now() / 1000)] },
+      { title: "Holds", numeric: true, show: (row) => [number(row.leased)] },
+      { title: "What it does", wide: true, show: (row) => [why(row)] },
+    ],
+  });
+  content.append(shown.element, pages.element);
+
+  const load = gently(guarded(async () => {
+    const answer = await get("/workers", { limit: LIMIT, after: pages.after }, signal);
+    shown.update(answer.workers);
+    pages.update(answer, answer.workers.length);
+  }), signal, 1500);
+
+  live.addEventListener("change", load, { signal });
+  // A worker that is silent changes nothing that would be told.
+  every(SLOW, load, signal);
+  load();
+}

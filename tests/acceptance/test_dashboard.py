@@ -1,0 +1,492 @@
+"""The dashboard in a real browser, over a real tracker, workers and a site."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from crawling.tracker.tracker import CrawlId
+from rest_service.access import new_token
+from tests.acceptance.crawls import (
+    CRAWLER,
+    ask,
+    background,
+    environment,
+    fleet_command,
+    stop,
+    submit,
+    until,
+    worker,
+)
+from tests.servers.browser import chromium
+from tests.servers.kafka_server import free_ports
+from tests.servers.redis_server import redis_server
+from tests.servers.small_site import Answer, small_site
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from crawling.tracker.tracker import CrawlStatus, DomainSetting
+    from tests.servers.browser import Browser
+    from tests.servers.small_site import SmallSite
+
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+#: What the whole of a page may weigh, and how long it may take until something is seen.
+HEAVIEST, SLOWEST = 300_000, 1000
+#: A request a second, so that there is time to look.
+SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
+CRAWL = CrawlId("link", "newcomer", "first")
+#: Everything that is shown must be text, whatever is in it.
+HOSTILE = "<img src=x onerror=pwned=1>/a b"
+PAGES = {
+    "overview": ("#/", "Newest crawls"),
+    "crawls": ("#/crawls", "1 to 2 of 2"),
+    "crawl": ("#/crawls/link/newcomer/first", "http_500 2"),
+    "domains": ("#/domains", "pushed back"),
+    "workers": ("#/workers", "alive"),
+    "find": ("#/find?spiderid=link&appid=newcomer&crawlid=first&url={site}", "It was fetched"),
+    "submit": ("#/submit", "Levels of links"),
+}
+
+
+@contextmanager
+def serve(folder: Path, tracker: str, port: int, *options: str) -> Iterator[str]:
+    """Run `fleet serve`; return where its dashboard is."""
+    command = fleet_command("serve", "--tracker", tracker, "--port", str(port), *options)
+    settings = {"KAFKA_HOSTS": "none", "ALLOW_PRIVATE_ADDRESSES": "1", **SLOW}
+    url = f"http://127.0.0.1:{port}"
+    with background(command, CRAWLER, environment(**settings), folder) as process:
+        until(lambda: _answers(f"{url}/readyz"), "the service is ready")
+        yield f"{url}/ui/"
+        _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        assert stop(process) == 0
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=30).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dashboard")
+
+
+@pytest.fixture(scope="module")
+def window(browsers: None, folder: Path) -> Iterator[Browser]:
+    with chromium(folder) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """Return a window of usual size; whatever a test does, no script of the page may fail."""
+    window.resize(1000, 700)
+    window.prefer("light")
+    yield window
+    errors = [error for error in window.console() if "Failed to load resource" not in error]
+    assert errors == []
+
+
+@pytest.fixture(scope="module")
+def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
+    (folder / "redis").mkdir()
+    with redis_server(folder / "redis") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[SmallSite]:
+    """Return a site some of whose pages are broken."""
+    broken = [f'<a href="/broken/{number}">page</a>' for number in range(2)]
+    pages = [f'<a href="/page/{number}">page</a>' for number in range(12)]
+    with small_site() as running:
+        running.answers = {
+            f"/page/{number}": Answer(200, b"<p>page</p>", HTML) for number in range(12)
+        }
+        _break(running)
+        running.answers["/"] = Answer(200, "".join(broken + pages).encode(), HTML)
+        yield running
+
+
+def _break(site: SmallSite) -> None:
+    for number in range(2):
+        site.answers[f"/broken/{number}"] = Answer(500)
+
+
+@pytest.fixture(scope="module")
+def ui(folder: Path, tracker: str, site: SmallSite) -> Iterator[str]:
+    """Return where the dashboard is, of a service with one worker."""
+    with (
+        serve(folder, tracker, free_ports(1)[0]) as url,
+        worker(folder, tracker, **SLOW) as running,
+    ):
+        yield url
+        _end(running)
+
+
+def books(tracker: str, crawl: CrawlId = CRAWL) -> CrawlStatus:
+    status = ask(tracker, lambda opened: opened.crawl(crawl))
+    assert status is not None
+    return status
+
+
+def shown(browser: Browser) -> dict[str, int]:
+    """Return the books of a crawl as its page has them."""
+    names = {
+        "Accepted": "accepted",
+        "Queued": "queued",
+        "Waiting for a retry": "delayed",
+        "In flight": "leased",
+        "Done": "done",
+        "Failed": "failed",
+        "Dropped": "dropped",
+        "Links met again": "duplicates",
+    }
+    return {column: int(browser.fact(name)) for name, column in names.items()}
+
+
+def same_as_tracker(browser: Browser, tracker: str) -> bool:
+    status = books(tracker)
+    return shown(browser) == {name: getattr(status, name) for name in shown(browser)}
+
+
+def test_a_newcomer_submits_watches_and_steers_a_crawl(
+    browser: Browser, ui: str, tracker: str, site: SmallSite
+) -> None:
+    browser.open(ui)
+    browser.see("live", "There are none. Submit one")
+    browser.go("Submit")
+    browser.fill("url", site.url("/"))
+    browser.fill("appid", "x")
+    browser.fill("crawlid", CRAWL.crawlid)
+    browser.fill("maxdepth", "9")
+    browser.press("Submit")
+    assert "at least 3" in browser.error_at("appid")
+    assert "at most 3" in browser.error_at("maxdepth")
+
+    browser.fill("appid", CRAWL.appid)
+    browser.fill("maxdepth", "1")
+    browser.press("Submit")
+    browser.see("Submitted first", "running", "http_500")
+    browser.press("Pause")
+    browser.see("paused")
+    browser.until(lambda: browser.fact("In flight") == "0", "nothing is in flight")
+    browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
+    assert books(tracker).state == "paused"
+    assert books(tracker).queued
+
+    browser.do(
+        lambda: browser.script("document.querySelector('main details').open = true"), "reasons"
+    )
+    browser.see("/broken/", "What was said")
+    for number in range(2):
+        site.answers[f"/broken/{number}"] = Answer(200, b"<p>found</p>", HTML)
+    browser.press("Retry all of http_500")
+    browser.see("of http_500 queued again", "Nothing has failed")
+
+    browser.press("Resume")
+    browser.see("running")
+    browser.go("Domains")
+    browser.press("Change 127.0.0.1")
+    browser.fill("hits", "0")
+    browser.press("Set throttle")
+    assert "greater than or equal to 1" in browser.error_at("hits")
+    browser.fill("hits", "1000")
+    browser.fill("window", "1")
+    browser.press("Set throttle")
+    browser.see("127.0.0.1: throttle set")
+    [setting] = _set(tracker)
+    assert (setting.domain, setting.hits, setting.window) == ("127.0.0.1", 1000, 1.0)
+
+    browser.see("1,000 in 1 s")
+    browser.go("Crawls")
+    browser.until(
+        lambda: [row[1] for row in browser.rows("Crawls, the newest first")] == ["finished"],
+        "the crawl is finished",
+    )
+    browser.script("document.querySelector('td a').click()")
+    browser.see("100 %", "Nothing has failed")
+    browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
+    assert shown(browser)["done"] == 15
+    assert browser.fact("200") == "15"
+    browser.go("Overview")
+    browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
+    assert [browser.fact(name) for name in ("Queued", "Failed", "Workers")] == ["0", "0", "1"]
+
+
+@pytest.fixture(scope="module")
+def worked(ui: str, tracker: str, site: SmallSite) -> dict[str, CrawlId]:
+    """Return crawls for the pages to show: one with failures, and a hostile one that waits."""
+    other = CrawlId("link", "hostile", HOSTILE)
+    _break(site)
+    api = ui.replace("/ui/", "/api/v1")
+    with httpx.Client(timeout=60) as client:
+        for method, path, body in (
+            ("PUT", "/domains/127.0.0.1/limit", {"hits": 1000, "window": 1}),
+            ("DELETE", "/crawls/link/newcomer/first", None),
+            ("POST", "/crawls", _request(site.url("/"), CRAWL)),
+            ("POST", "/domains/127.0.0.9/defer", {"seconds": 3600}),
+            ("POST", "/crawls", _request(site.url("/?<b>", host="127.0.0.9"), other)),
+        ):
+            answer = client.request(method, f"{api}{path}", json=body)
+            assert answer.is_success or method == "DELETE", answer.text
+    until(lambda: books(tracker).state == "finished", "the crawl is finished")
+    return {"finished": CRAWL, "hostile": other}
+
+
+def _request(url: str, crawl: CrawlId) -> dict[str, Any]:
+    return {**crawl._asdict(), "url": url, "maxdepth": 1}
+
+
+@pytest.mark.usefixtures("worked")
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_light_accessible_and_without_errors(
+    browser: Browser, ui: str, site: SmallSite, name: str, request: pytest.FixtureRequest
+) -> None:
+    path, text = PAGES[name]
+    browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
+    browser.open(ui + path.format(site=site.url("/")))
+    browser.see("live", text)
+    if name == "overview":
+        browser.until(lambda: browser.script("return !!document.querySelector('canvas')"), "it")
+
+    loaded = browser.script(
+        "return ['navigation', 'resource'].flatMap((kind) => performance.getEntriesByType(kind))"
+        ".map((each) => [each.name, each.transferSize])"
+    )
+    assert [url for url, _ in loaded if not url.startswith(ui.replace("/ui/", "/"))] == []
+    assert 10_000 < sum(size for _, size in loaded) < HEAVIEST
+    for scheme in ("light", "dark"):
+        browser.prefer(scheme)
+        assert browser.violations() == []
+        if folder := request.config.getoption("--screenshots"):
+            browser.resize(900, 600)
+            browser.driver.save_screenshot(f"{folder}/dashboard_{name}_{scheme}.png")
+    browser.resize(360, 740)
+    assert browser.script("return document.documentElement.scrollWidth") <= 360
+    assert browser.violations() == []
+    assert browser.console() == []
+
+
+def test_something_is_seen_soon(browser: Browser, ui: str) -> None:
+    def painted() -> float:
+        browser.open(ui)
+        code = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+        return float(browser.until(lambda: browser.script(code), "something is painted"))
+
+    assert min(painted() for _ in range(3)) < SLOWEST
+
+
+def test_what_a_crawl_has_met_is_text(
+    browser: Browser, ui: str, worked: dict[str, CrawlId]
+) -> None:
+    browser.open(f"{ui}#/crawls")
+    browser.see(HOSTILE)
+    browser.script(
+        "[...document.querySelectorAll('td a')].find((a) => a.text[0] === '<').click()"
+    )
+    browser.see(f"Crawl {HOSTILE}", "pushed back")
+
+    browser.press("Stop…")
+    browser.press("Stop the crawl")
+    browser.see("Stopped: 1 dropped.", "stopped")
+    browser.press("Delete…")
+    browser.press("Delete the crawl")
+    browser.see("Deleted.", "1 to 1 of 1")
+
+    assert browser.script("return window.pwned ?? null") is None
+    assert browser.script("return document.querySelectorAll('img').length") == 0
+
+
+def test_a_script_in_the_page_is_not_run(browser: Browser, ui: str) -> None:
+    browser.open(ui)
+    browser.script("document.body.insertAdjacentHTML('beforeend', arguments[0])", HOSTILE)
+
+    browser.until(lambda: "Content Security Policy" in str(browser.console()), "it is refused")
+
+    assert browser.script("return window.pwned ?? null") is None
+
+
+def test_a_domain_is_blocked_pushed_back_and_as_all_others(
+    browser: Browser, ui: str, tracker: str, site: SmallSite
+) -> None:
+    host = "127.0.0.7"
+    answer = httpx.post(
+        f"{ui.replace('/ui/', '/api/v1')}/domains/{host}/defer", json={"seconds": 600}
+    )
+    assert answer.is_success
+    submit(tracker, "waits", site.url("/", host=host))
+    browser.open(f"{ui}#/domains")
+
+    def row() -> list[str]:
+        rows = browser.rows("Domains with something queued or in flight")
+        return next((each for each in rows if each[0].startswith(host)), [])
+
+    def is_now(state: str, column: int = 3) -> None:
+        browser.until(lambda: row() and row()[column].startswith(state), state)
+
+    is_now("pushed back")
+    browser.press(f"Change {host}")
+    browser.press("Block")
+    is_now("blocked")
+    browser.press(f"Change {host}")
+    browser.press("Unblock")
+    is_now("pushed back")
+    browser.press(f"Change {host}")
+    browser.fill("hits", "7")
+    browser.press("Set throttle")
+    is_now("7 in 5 s, its own", 4)
+    browser.press(f"Change {host}")
+    browser.press("As all others")
+    is_now("5 in 5 s", 4)
+    browser.choose("state", "throttled")
+    browser.see("No domain has work")
+
+    browser.fill("another", "no domain")
+    browser.press("Change…", "//form[.//input[@name='another']]")
+    browser.press("Block", "//dialog")
+    browser.see("must be")
+    browser.press("Close", "//dialog")
+    browser.fill("another", "other.example")
+    browser.press("Change…", "//form[.//input[@name='another']]")
+    browser.press("Block", "//dialog")
+    browser.see("other.example: blocked")
+    browser.until(
+        lambda: any(each.domain == "other.example" and each.blocked for each in _set(tracker)),
+        "it is blocked",
+    )
+
+
+def _set(tracker: str) -> list[DomainSetting]:
+    return ask(tracker, lambda opened: opened.domain_settings())
+
+
+def test_what_is_no_json_is_said_at_its_field(browser: Browser, ui: str) -> None:
+    browser.open(f"{ui}#/submit")
+    browser.do(
+        lambda: browser.script("document.querySelector('main details').open = true"), "more"
+    )
+    browser.fill("others", "{useragent}")
+    browser.press("Submit")
+    assert "is no JSON" in browser.error_at("others")
+
+    browser.fill("others", '{"cookie": "x"}')
+    browser.press("Submit")
+    browser.see("cookie: must have at least 3")
+    assert browser.error_at("url") == "is required"
+
+
+def test_a_crawl_counts_more(browser: Browser, ui: str, tracker: str, site: SmallSite) -> None:
+    ask(tracker, lambda opened: opened.defer("127.0.0.8", 600.0))
+    submit(tracker, "counts", site.url("/", host="127.0.0.8"))
+    browser.open(f"{ui}#/crawls/link/fleet/counts")
+    browser.see("running")
+    browser.fill("priority", "101")
+    browser.press("Set")
+    assert "less than or equal to 100" in browser.error_at("priority")
+
+    browser.fill("priority", "50")
+    browser.press("Set")
+
+    browser.see("Counts 50 more")
+
+
+def test_what_is_not_there_is_said(browser: Browser, ui: str) -> None:
+    browser.open(f"{ui}#/crawls/link/nobody/none")
+    browser.see("there is no crawl 'link/nobody/none'")
+    browser.go("Find a URL")
+    browser.press("Find")
+    browser.see("Not Found")
+    browser.open(f"{ui}#/nothing")
+    browser.see("No such page")
+
+
+def test_a_page_that_nobody_sees_holds_no_connection(browser: Browser, ui: str) -> None:
+    def listeners() -> str:
+        lines = httpx.get(ui.replace("/ui/", "/metrics"), timeout=60).text.splitlines()
+        return next(line for line in lines if line.startswith("fleet_rest_listeners "))
+
+    for _ in range(8):
+        browser.open(ui)
+        browser.see("live")
+    until(lambda: listeners() == "fleet_rest_listeners 1.0", "one page listens")
+
+    browser.open("about:blank")
+
+    until(lambda: listeners() == "fleet_rest_listeners 0.0", "nobody listens")
+
+
+def test_the_keyboard_is_enough(browser: Browser, ui: str) -> None:
+    browser.open(ui)
+    browser.see("live")
+    browser.script("document.querySelector(\"nav a[href='#/submit']\").focus()")
+    focused = browser.driver.switch_to.active_element
+
+    focused.send_keys("\ue007")
+
+    browser.see("Submit a crawl")
+    browser.until(
+        lambda: browser.script("return document.activeElement.textContent") == "Submit a crawl",
+        "the heading has the focus",
+    )
+
+
+def test_the_page_goes_on_when_the_service_is_back(
+    browser: Browser, folder: Path, tracker: str, site: SmallSite
+) -> None:
+    port = free_ports(1)[0]
+    with serve(folder, tracker, port) as url:
+        browser.open(url)
+        browser.see("live")
+    browser.see("connection lost")
+    before = browser.fact("Queued")
+    ask(tracker, lambda opened: opened.defer("127.0.0.6", 600.0))
+    submit(tracker, "meanwhile", site.url("/", host="127.0.0.6"))
+
+    with serve(folder, tracker, port):
+        browser.see("meanwhile")
+
+        assert int(browser.fact("Queued")) == int(before) + 1
+        assert "connection lost" not in browser.text()
+        browser.open("about:blank")
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab(
+    browser: Browser, folder: Path, tracker: str, site: SmallSite
+) -> None:
+    token, line = new_token("reader", "read")
+    (folder / "tokens.txt").write_text(f"{line}\n")
+    ask(tracker, lambda opened: opened.defer("127.0.0.5", 600.0))
+    submit(tracker, "guarded", site.url("/", host="127.0.0.5"))
+    options = ("-s", f"REST_TOKENS={folder}/tokens.txt")
+    with serve(folder, tracker, free_ports(1)[0], *options) as url:
+        browser.open(f"{url}#/crawls/link/fleet/guarded")
+        browser.fill("token", "wrong")
+        browser.press("Sign in", "//dialog")
+        browser.see("is not known")
+        assert browser.violations() == []
+        browser.fill("token", token)
+        browser.press("Sign in", "//dialog")
+        browser.see("live", "running")
+        assert json.loads(browser.script("return JSON.stringify({...localStorage})")) == {}
+
+        browser.press("Pause")
+        browser.see("needs a token of scope operate; reader has read")
+
+        browser.press("Sign out")
+        browser.until(lambda: not browser.script("return sessionStorage.length"), "no token")
+        browser.see("Sign in")
+        browser.open("about:blank")
