@@ -19,7 +19,7 @@ from redis import Redis
 
 from crawling.service.options import MONITOR_OPTIONS, OPTIONS
 from tests.acceptance.crawls import until
-from tests.servers.kafka_server import VERSION
+from tests.servers.kafka_server import VERSION, free_ports
 from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
@@ -56,21 +56,31 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
 
 
 def test_the_compose_file_has_what_a_cluster_needs() -> None:
-    assert set(services()) == {"redis", "kafka", "kafka-monitor", "redis-monitor", "crawler"}
+    watching = {"prometheus", "grafana"}
+    assert {name for name, each in services().items() if "profiles" in each} == watching
+    assert set(services()) - watching == {
+        "redis",
+        "kafka",
+        "kafka-monitor",
+        "redis-monitor",
+        "crawler",
+    }
     volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["volumes"]
     for name, each in services().items():
         assert set(each) <= KEYS, name
         assert each["healthcheck"]["test"][0] == "CMD", name
         assert set(each.get("depends_on", {})) <= set(services()), name
         mounted = {volume.partition(":")[0] for volume in each.get("volumes", ())}
-        assert mounted <= set(volumes), name
+        files = {volume for volume in mounted if volume.startswith(".")}
+        assert mounted - files <= set(volumes), name
+        assert all((ROOT / file).exists() for file in files), name
     assert all("container_name" not in each and "ports" not in each for each in ours().values())
 
 
 #: What Compose knows and is used here.
 KEYS = set(
     "image build init restart depends_on command environment healthcheck ports volumes "
-    "stop_grace_period".split()
+    "stop_grace_period profiles".split()
 )
 
 
@@ -124,6 +134,8 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             given = services()[name]["environment"]
             assert {*own} - {"ALLOW_PRIVATE_ADDRESSES"} <= set(given)
             plain = {key: value for key, value in given.items() if "$" not in value}
+            # In containers each has an address of its own.
+            plain |= {"METRICS_PORT": str(free_ports(1)[0]), "METRICS_HOST": "127.0.0.1"}
             inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
             return {**inherited, "PATH": f"{python}:{os.environ['PATH']}", **plain, **own}
 
