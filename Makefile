@@ -11,7 +11,7 @@ DEPTH  ?= 2
 #: Processes that share the tests; most of them wait most of the time.
 JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka
+.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka prometheus
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
@@ -23,7 +23,7 @@ crawl: $(VENV)/installed
 
 test: test-newest test-oldest
 
-test-newest: $(VENV)/installed-test redis kafka
+test-newest: $(VENV)/installed-test redis kafka prometheus
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none
 
@@ -56,6 +56,9 @@ redis:
 
 kafka:
 	@tools/need-kafka
+
+prometheus:
+	@tools/need-prometheus
 
 $(VENV)/installed: setup.py pyproject.toml
 	tools/make-venv "$(PYTHON)" $(VENV)
