@@ -11,7 +11,7 @@ DEPTH  ?= 2
 #: Processes that share the tests; most of them wait most of the time.
 JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka shells chromium
+.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka shells chromium prometheus
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
@@ -23,7 +23,7 @@ crawl: $(VENV)/installed
 
 test: test-newest test-oldest
 
-test-newest: $(VENV)/installed-test redis kafka shells chromium
+test-newest: $(VENV)/installed-test redis kafka shells chromium prometheus
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none
 
@@ -62,6 +62,9 @@ shells:
 
 chromium:
 	@tools/need-chromium
+
+prometheus:
+	@tools/need-prometheus
 
 $(VENV)/installed: setup.py pyproject.toml
 	tools/make-venv "$(PYTHON)" $(VENV)

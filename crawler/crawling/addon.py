@@ -21,7 +21,7 @@ NEEDED = (
     "DOWNLOAD_DELAY SCRAPER_SLOT_MAX_ACTIVE_SIZE TWISTED_REACTOR"
 ).split()
 #: Component settings of which the fleet's entries are added to the project's.
-COMPONENTS = ("DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES")
+COMPONENTS = ("DOWNLOADER_MIDDLEWARES", "SPIDER_MIDDLEWARES", "EXTENSIONS")
 #: What the fleet's own spiders do without or differently, and a project may count on.
 LEFT_ALONE = frozenset(
     {
@@ -29,6 +29,7 @@ LEFT_ALONE = frozenset(
         "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware",
         "scrapy.downloadermiddlewares.cookies.CookiesMiddleware",
         "crawling.custom_cookies.CustomCookiesMiddleware",
+        "crawling.fleet_logs.FleetLogs",
     }
 )
 

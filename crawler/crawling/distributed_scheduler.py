@@ -30,7 +30,14 @@ from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
 from crawling.request_record import request_of
 from crawling.service.config import read, tracker_config, tracker_url
-from crawling.signals import leases_taken, output_down, output_up, stopping
+from crawling.signals import (
+    leases_settled,
+    leases_taken,
+    output_down,
+    output_up,
+    stopping,
+    tracker_called,
+)
 from crawling.tracker.tracker import CrawlId, worker_name
 
 if TYPE_CHECKING:
@@ -201,6 +208,14 @@ class DistributedScheduler:
             self.wake()
         else:
             self._set_alarm()
+
+    def settled(self, outcomes: Sequence[Outcome], accepted: Sequence[bool]) -> None:
+        self._crawler.signals.send_catch_log(
+            leases_settled, outcomes=outcomes, accepted=accepted
+        )
+
+    def answered(self, call: str, seconds: float) -> None:
+        self._crawler.signals.send_catch_log(tracker_called, call=call, seconds=seconds)
 
     def holds(self, crawl: CrawlId | None) -> bool:
         if crawl is None:

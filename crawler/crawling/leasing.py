@@ -76,6 +76,12 @@ class Holder(Protocol):
 
     def take(self, leases: Sequence[Lease]) -> None: ...
 
+    def settled(self, outcomes: Sequence[Outcome], accepted: Sequence[bool]) -> None:
+        """Hear which of *outcomes* the tracker has booked."""
+
+    def answered(self, call: str, seconds: float) -> None:
+        """Hear how long the tracker took for `lease` or `settle`."""
+
     def holds(self, crawl: CrawlId | None) -> bool:
         """Whether a lease of *crawl* (None: of any) is held."""
 
@@ -240,13 +246,14 @@ class LeasePump:
     async def _lease(self, room: int) -> float:
         """Fetch up to *room* leases; return the seconds after which to ask again."""
         worker, spiderid = self._post.worker, self._post.spiderid
-        self._leasing = True
+        self._leasing, began = True, time.monotonic()
         try:
             answer = await self._patiently(lambda: self.tracker.lease(worker, room, spiderid))
         finally:
             self._leasing = False
         if answer is None:
             return 0.0
+        self._holder.answered("lease", time.monotonic() - began)
         if answer.leases:
             self._stats.inc_value("fleet/leased", len(answer.leases))
             self._holder.take(answer.leases)
@@ -317,10 +324,13 @@ class LeasePump:
             del self._seeds[: len(offers)]
         while self._outbox:
             batch = self._outbox[:MAX_BATCH]
+            began = time.monotonic()
             accepted = await self.tracker.settle(self._post.worker, batch)
+            self._holder.answered("settle", time.monotonic() - began)
             del self._outbox[: len(batch)]
             for outcome, was_ours in zip(batch, accepted, strict=True):
                 self._count(outcome, was_ours=was_ours)
+            self._holder.settled(batch, accepted)
         self.wake()
 
     def _count(self, outcome: Outcome, *, was_ours: bool) -> None:

@@ -113,6 +113,11 @@ STATS_TIMES = [
     "SECONDS_1_WEEK",
 ]
 
+# --- Metrics
+
+METRICS_PORT = None
+METRICS_HOST = "127.0.0.1"
+
 # --- Logs
 
 SC_LOGGER_NAME = "sc-crawler"
@@ -161,7 +166,10 @@ DOWNLOADER_MIDDLEWARES = {
     # Closer to the network than the retries: a refused address is no failed download.
     "crawling.address_guard.AddressGuardMiddleware": 840,
 }
-EXTENSIONS = {"crawling.fleet_logs.FleetLogs": 0}
+EXTENSIONS = {
+    "crawling.fleet_logs.FleetLogs": 0,
+    "crawling.fleet_metrics.FleetMetrics": 1,
+}
 # Counts bytes by writing each request and response out again; the books count pages.
 DOWNLOADER_STATS = False
 TELNETCONSOLE_ENABLED = False

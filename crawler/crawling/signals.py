@@ -14,3 +14,7 @@ output_up = object()
 stopping = object()
 #: `leases_taken(leases)`: the scheduler has them; throttled ones start a little later.
 leases_taken = object()
+#: `leases_settled(outcomes, accepted)`: the tracker has booked those that it accepted.
+leases_settled = object()
+#: `tracker_called(call, seconds)`: how long `lease` or `settle` took.
+tracker_called = object()

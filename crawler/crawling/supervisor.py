@@ -28,11 +28,10 @@ PR_SET_PDEATHSIG = 1
 
 
 class Supervisor:
-    """Runs *count* processes until SIGTERM or Ctrl-C, and then lets them end in peace."""
+    """Runs a process of each command until SIGTERM or Ctrl-C, and then lets them end in peace."""
 
-    def __init__(self, command: Sequence[str], count: int, *, grace: float) -> None:
-        self._command = command
-        self._count = count
+    def __init__(self, commands: Sequence[Sequence[str]], *, grace: float) -> None:
+        self._commands = commands
         self._patience = grace + FAREWELL
         self._stopping = asyncio.Event()
         self._running: set[asyncio.subprocess.Process] = set()
@@ -42,7 +41,9 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        codes = await asyncio.gather(*(self._keep(number) for number in range(self._count)))
+        codes = await asyncio.gather(
+            *(self._keep(number) for number in range(len(self._commands)))
+        )
         return int(any(codes))
 
     async def _keep(self, number: int) -> int:
@@ -50,7 +51,7 @@ class Supervisor:
         pause = FIRST_PAUSE
         while True:
             began = time.monotonic()
-            code = await self._run_once()
+            code = await self._run_once(self._commands[number])
             if self._stopping.is_set():
                 return code
             if time.monotonic() - began > WELL_BEGUN:
@@ -66,9 +67,9 @@ class Supervisor:
                 return 0
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _run_once(self) -> int:
+    async def _run_once(self, command: Sequence[str]) -> int:
         process = await asyncio.create_subprocess_exec(
-            *self._command,
+            *command,
             # Ctrl-C in a terminal goes to the whole group: we pass it on, once.
             start_new_session=True,
             preexec_fn=_die_with_parent,

@@ -59,7 +59,15 @@ def command(args: argparse.Namespace) -> int:
     # A project's scrapy.cfg goes before it.
     os.environ.setdefault("SCRAPY_SETTINGS_MODULE", "crawling.settings")
     grace: float = settings["SHUTDOWN_GRACE"]
-    return asyncio.run(Supervisor(worker, args.processes, grace=grace).run())
+    workers = [
+        [*worker, *_port(settings["METRICS_PORT"], number)] for number in range(args.processes)
+    ]
+    return asyncio.run(Supervisor(workers, grace=grace).run())
+
+
+def _port(first: int | None, number: int) -> list[str]:
+    """Return the option by which each process of a host has a port of its own for metrics."""
+    return [] if first is None else ["-s", f"METRICS_PORT={first + number}"]
 
 
 def spider_file(spider: str) -> Path:

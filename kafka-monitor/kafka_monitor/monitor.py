@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crawling.service.kafka import KafkaReader, Record
     from crawling.service.node import Node
     from kafka_monitor.intake import Intake
+    from kafka_monitor.metrics import KafkaMetrics
     from kafka_monitor.offsets import Offsets
     from kafka_monitor.rejects import Rejects
 
@@ -89,6 +90,7 @@ class KafkaMonitor:
         rejects: Rejects,
         offsets: Offsets,
         node: Node,
+        metrics: KafkaMetrics | None = None,
     ) -> None:
         self._reader = reader
         self._plugins = plugins
@@ -96,6 +98,7 @@ class KafkaMonitor:
         self._rejects = rejects
         self._offsets = offsets
         self._node = node
+        self._metrics = metrics
         self._records: list[Record] = []
         self._commit_after = 0.0
 
@@ -132,6 +135,8 @@ class KafkaMonitor:
             if not await until_done(flush, stopping):
                 return False
         self._offsets.hold(records)
+        if self._metrics is not None:
+            self._metrics.taken(records)
         return True
 
     async def _handle(self, record: Record) -> None:

@@ -50,6 +50,11 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> KafkaMoni
     stack.push_async_callback(reader.close)
     await node.open()
     stack.push_async_callback(node.close)
+    measured = None
+    if settings["METRICS_PORT"]:
+        from kafka_monitor.metrics import served_metrics  # noqa: PLC0415 for who asks for it
+
+        measured = served_metrics(settings, stack, reader, node)
     return KafkaMonitor(
         reader,
         plugins,
@@ -57,4 +62,5 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> KafkaMoni
         rejects=Rejects(sender, settings),
         offsets=Offsets(),
         node=node,
+        metrics=measured,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from redis_monitor.relay import Relay
 from redis_monitor.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> RedisMoni
         await mailbox.open()
     await node.open()
     stack.push_async_callback(node.close)
+    if settings["METRICS_PORT"]:
+        from crawling.service import metrics  # noqa: PLC0415 for who asks for it
+
+        fleet = metrics.TrackerCollector(tracker, asyncio.get_running_loop())
+        metrics.serve_monitor(settings, stack, [fleet, metrics.NodeCollector(node)])
     answers = Answers(settings, tracker, statistics, node)
     stack.push_async_callback(answers.close)
     return RedisMonitor(

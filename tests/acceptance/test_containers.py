@@ -59,14 +59,21 @@ def test_what_the_image_copies_is_there_and_not_ignored() -> None:
 
 def test_the_compose_file_has_what_a_cluster_needs() -> None:
     ours_ = {"kafka-monitor", "redis-monitor", "rest", "crawler"}
-    assert set(services()) == {"redis", "kafka", *ours_}
+    watching = {"prometheus", "grafana"}
+    assert {name for name, each in services().items() if "profiles" in each} == {
+        "rest",
+        *watching,
+    }
+    assert set(services()) == {"redis", "kafka", *ours_, *watching}
     volumes = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["volumes"]
     for name, each in services().items():
         assert set(each) <= KEYS, name
         assert each["healthcheck"]["test"][0] == "CMD", name
         assert set(each.get("depends_on", {})) <= set(services()), name
         mounted = {volume.partition(":")[0] for volume in each.get("volumes", ())}
-        assert mounted <= set(volumes), name
+        files = {volume for volume in mounted if volume.startswith(".")}
+        assert mounted - files <= set(volumes), name
+        assert all((ROOT / file).exists() for file in files), name
     # Those that may be scaled.
     assert all("container_name" not in each for each in ours().values())
     assert [name for name, each in ours().items() if "ports" in each] == ["rest"]
@@ -135,6 +142,8 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             given = services()[name]["environment"]
             assert {*own} - {"ALLOW_PRIVATE_ADDRESSES"} <= set(given)
             plain = {key: value for key, value in given.items() if "$" not in value}
+            # In containers each has an address of its own.
+            plain |= {"METRICS_PORT": str(free_ports(1)[0]), "METRICS_HOST": "127.0.0.1"}
             inherited = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
             path = {"PATH": f"{python}:{os.environ['PATH']}"}
             return {**inherited, **path, **plain, **own, **(here if name == "rest" else {})}

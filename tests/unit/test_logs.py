@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crawling import settings as defaults
+from crawling.exceptions import ConfigError
 from crawling.service.log_file import SharedLogFile
 from crawling.service.logs import make_handler
 
@@ -44,6 +45,15 @@ def test_what_a_page_or_a_client_says_cannot_steer_a_terminal_or_begin_a_line() 
     line = formatted(record("a\x1b[2Jb", status_msg="OK\x1b]0;x\x07", crawlid="c\n2026 forged"))
 
     assert line.endswith(r"ERROR: a\x1b[2Jb status_msg=OK\x1b]0;x\x07 crawlid=c\n2026 forged")
+
+
+def test_an_error_in_the_settings_is_one_line_whoever_logs_it() -> None:
+    made = record("Task exception was never retrieved\nfuture: <Task>", "asyncio")
+    error = ConfigError("METRICS_PORT", "is taken")
+    made.exc_info = (ConfigError, error, None)
+
+    assert formatted(made).endswith("[asyncio] ERROR: METRICS_PORT: is taken")
+    assert json.loads(formatted(made, SC_LOG_JSON=True))["message"] == str(error)
 
 
 def test_records_of_others_keep_their_names() -> None:

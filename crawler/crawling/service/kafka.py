@@ -267,6 +267,14 @@ class KafkaReader(KafkaClient):
         found: Mapping[Any, int] = self._consumer.end_offsets(self._consumer.assignment())
         return found
 
+    async def lag(self) -> int:
+        """Return how many messages there are that were not read yet, of what is read here."""
+        return await self.run(self._lag)
+
+    def _lag(self) -> int:
+        ends = self._ends()
+        return sum(max(0, end - self._consumer.position(place)) for place, end in ends.items())
+
     async def topics(self) -> set[str]:
         """Return the names of all topics."""
         return set(await self.run(self._consumer.topics))

@@ -67,7 +67,7 @@ class Text(logging.Formatter):
         self._name = name
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_logins(super().format(record))
+        return without_logins(super().format(_explained(record)))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
@@ -83,7 +83,7 @@ class JsonLines(JsonFormatter):
         self._name = name
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_logins(super().format(record))
+        return without_logins(super().format(_explained(record)))
 
     def add_fields(
         self,
@@ -104,6 +104,19 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
         for key, value in vars(record).items()
         if key not in RESERVED_ATTRS and isinstance(value, str | int | float)
     }
+
+
+def _explained(record: logging.LogRecord) -> logging.LogRecord:
+    """Return the record of an error in the settings as the one line that says what is wrong.
+
+    Where Scrapy meets it asyncio logs it, with its own words and a traceback.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, ConfigError):
+        return record
+    record = copy.copy(record)
+    record.msg, record.args, record.exc_info, record.exc_text = str(error), (), None, None
+    return record
 
 
 def _renamed(record: logging.LogRecord, name: str) -> logging.LogRecord:

@@ -56,6 +56,8 @@ class Node:
         self._counts_requests: bool = settings["STATS_TOTAL"]
         self._counts_plugins: bool = settings["STATS_PLUGINS"]
         self._plugins: set[str] = set()
+        #: For Prometheus: what was served and what failed, since the process began.
+        self.requests = {"served": 0, "failed": 0}
         self._counts = RollingCounts([WINDOWS[time] for time in settings["STATS_TIMES"]])
         self._shared = RedisCounts(settings["TRACKER"], f"stats:{name}", timeout=timeout)
         self._closing = asyncio.Event()
@@ -76,6 +78,7 @@ class Node:
 
     def succeeded(self, *plugins: str) -> None:
         """Count a request that was served, by these classes."""
+        self.requests["served"] += 1
         self._count_request("total")
         for plugin in plugins if self._counts_plugins else ():
             self._plugins.add(plugin)
@@ -83,6 +86,7 @@ class Node:
 
     def failed(self) -> None:
         """Count a request that nobody could serve."""
+        self.requests["failed"] += 1
         self._count_request("total")
         self._count_request("fail")
 

@@ -107,6 +107,9 @@ OPTIONS: dict[str, Kind] = {
     "STATS_RESPONSE_CODES": listing(_STATUS),
     "STATS_CYCLE": duration,
     "STATS_TIMES": listing(choice(*WINDOWS)),
+    # Metrics
+    "METRICS_PORT": optional(integer(1, 65535)),
+    "METRICS_HOST": text,
     # Logs
     "SC_LOGGER_NAME": text,
     "SC_LOG_LEVEL": _LEVEL,

@@ -1,0 +1,75 @@
+"""JSON logs of a running cluster, line by line, against docs/reference/logs.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.acceptance.cluster import SPIDER, cluster
+from tests.acceptance.crawls import fleet_command, stop
+from tests.servers.site_sections import LEVELS, SectionSite
+from tests.servers.website import website
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "logs.md"
+TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+LEVELS_OF_LOGS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
+
+
+def documented() -> dict[str, str]:
+    """Return the fields of the page with their types."""
+    rows = re.findall(r"^\| (`.*?`) \| (\w+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
+    return {name: kind for names, kind in rows for name in re.findall(r"`(\w+)`", names)}
+
+
+def test_each_line_of_each_process_is_as_documented(
+    redis: Redis, redis_url: str, kafka_hosts: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    files: dict[str, Path] = {}
+    options = ("--site", "sections", "--hosts", "4", "--sections", "1")
+    with (
+        website(tmp_path, *options) as web,
+        cluster(
+            kafka_hosts, topic_prefix, redis_url, tmp_path, RETRY_TIMES="1", RETRY_DELAY="0.1"
+        ) as fleet,
+    ):
+        site = SectionSite(web.port, 4, 1)
+        fleet.make_topics(partitions=1)
+        for kind in ("worker", "kafka-monitor", "redis-monitor"):
+            command = SPIDER if kind == "worker" else fleet_command(kind)
+            fleet.start(*command, LOG_JSON="1", SC_LOG_JSON="1")
+            # `start` has just opened it.
+            files[kind] = max(tmp_path.glob("stderr-*.txt"), key=lambda path: path.name)
+        events, pages = fleet.listen("outbound"), fleet.listen("crawled")
+        crawl = {"appid": "test", "crawlid": "logged", "maxdepth": LEVELS}
+        fleet.feed({"url": site.start(0), **crawl, "allow_regex": [site.allowed(0)]})
+        events.until(lambda seen: seen, "the crawl has finished")
+        info = {"action": "info", "appid": "test", "uuid": "u1", "spiderid": "link"}
+        fleet.feed({**info, "crawlid": "logged"})
+        events.until(lambda seen: any(each.get("uuid") == "u1" for each in seen), "info")
+        for process in fleet.processes:
+            stop(process)
+        delivered = {page["requestid"] for page in pages.settle_down()}
+
+    lines: dict[str, list[dict[str, Any]]] = {
+        kind: [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+        for kind, file in files.items()
+    }
+    fields = documented()
+    for kind, written in lines.items():
+        assert written, kind
+        for line in written:
+            assert {"message", "level", "timestamp", "logger"} <= set(line), line
+            assert line["level"] in LEVELS_OF_LOGS
+            assert TIMESTAMP.fullmatch(line["timestamp"]), line
+            for name in set(line) & set(fields):
+                assert isinstance(line[name], str | None), (name, line)
+        ours = "sc-crawler" if kind == "worker" else kind
+        assert any(line["logger"] == ours for line in written)
+        assert any(line.get("crawlid") == "logged" for line in written), kind
+    sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
+    assert sent == delivered
