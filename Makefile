@@ -11,11 +11,11 @@ DEPTH  ?= 2
 #: Processes that share the tests; most of them wait most of the time.
 JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl clean redis kafka
+.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl docs clean redis kafka helm
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
-	@echo "make test | lint | bench | mutations | soak | soak-doors | soak-crawl | clean"
+	@echo "make test | lint | bench | mutations | soak | soak-doors | soak-crawl | docs | clean"
 
 crawl: $(VENV)/installed
 	@test -n "$(URL)" || { echo "make crawl: say which site: make crawl URL=https://example.com" >&2; exit 2; }
@@ -23,7 +23,7 @@ crawl: $(VENV)/installed
 
 test: test-newest test-oldest
 
-test-newest: $(VENV)/installed-test redis kafka
+test-newest: $(VENV)/installed-test redis kafka helm
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none
 
@@ -51,15 +51,26 @@ soak-doors: $(VENV)/installed-test redis kafka
 soak-crawl: $(VENV)/installed-test redis
 	$(BIN)/python -m pytest tests/acceptance/test_kill.py --soak $(or $(MINUTES),10) $(ARGS)
 
+docs: $(VENV)/installed-docs
+	$(BIN)/mkdocs build --strict
+	@echo "build/docs/index.html"
+
 redis:
 	@tools/need-redis
 
 kafka:
 	@tools/need-kafka
 
+helm:
+	@tools/need-helm >/dev/null
+
 $(VENV)/installed: setup.py pyproject.toml
 	tools/make-venv "$(PYTHON)" $(VENV)
 	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable ".[docs]"
 	@touch $@
 
 $(VENV)/installed-test: $(VENV)/installed
