@@ -19,6 +19,16 @@ OUTSIDE = (
 )
 
 
+def on_config(config: Any) -> Any:
+    config.mdx_configs["toc"]["slugify"] = heading_name
+    return config
+
+
+def heading_name(heading: str, _separator: str) -> str:
+    """Return the name that code hosts give to a heading: links then work on both."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def on_files(files: Any, config: Any) -> Any:
     for name in OUTSIDE:
         text = (ROOT / name).read_text("utf-8")
@@ -45,7 +55,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     markdown = re.sub(r"\]\(([^)\s]+)\)", moved, markdown)
     # What our tests are told about a block of commands
-    markdown = re.sub(r"^(```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)
+    markdown = re.sub(r"^( *```\w+) .*$", r"\1", markdown, flags=re.MULTILINE)
     # A bar in code in a table: a code host wants it escaped, MkDocs would show the backslash.
     return re.sub(r"^\|.*$", _bars, markdown, flags=re.MULTILINE)
 
