@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from crawling.service.options import MONITOR_OPTIONS, OPTIONS
+from crawling.settings import SHUTDOWN_GRACE
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "scrapy-fleet"
@@ -153,7 +154,7 @@ def test_a_worker_has_the_time_to_drain(helm: str, tmp_path: Path) -> None:
     default = pods(rendered(helm, {}, tmp_path))["worker"]["spec"]
     longer = pods(rendered(helm, ALL, tmp_path))["worker"]["spec"]
 
-    assert default["terminationGracePeriodSeconds"] == OPTIONS["SHUTDOWN_GRACE"].default + 25
+    assert default["terminationGracePeriodSeconds"] == SHUTDOWN_GRACE + 25
     assert longer["terminationGracePeriodSeconds"] == 40 + 25
 
 
