@@ -1,0 +1,242 @@
+"""The Helm chart: rendered by Helm, held against Kubernetes' schemas and against our settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from crawling.service.options import MONITOR_OPTIONS, OPTIONS
+from crawling.settings import SHUTDOWN_GRACE
+from rest_service import settings as rest_settings
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "scrapy-fleet"
+README = (CHART / "README.md").read_text("utf-8")
+HOWTO = (ROOT / "docs" / "howto" / "run_on_kubernetes.md").read_text("utf-8")
+KUBERNETES = ("1.27", "1.34")
+
+pytestmark = pytest.mark.chart
+REST = {name for name in vars(rest_settings) if name.isupper()}
+
+SERVERS, SCALED = (
+    yaml.safe_load(each) for each in re.findall("```yaml\n(.*?)```", HOWTO, re.DOTALL)
+)
+ALL: dict[str, Any] = {
+    **SCALED,
+    "rest": {"enabled": True, "tokensSecret": "fleet-tokens"},
+    "workers": {**SCALED["workers"], "pagesClaim": "pages", "settings": {"SHUTDOWN_GRACE": 40}},
+    "settings": {"DOWNLOAD_MAXSIZE": 33554432, "RETRY_DELAY": 0.5, "KAFKA_APPID_TOPICS": True},
+    "volumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "volumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "image": {"pullSecrets": [{"name": "registry"}]},
+    "nodeSelector": {"pool": "crawl"},
+    "tolerations": [{"key": "crawl", "operator": "Exists"}],
+    "networkPolicy": {"privateSites": True, "metricsFrom": [{"namespaceSelector": {}}]},
+}
+VALUES: dict[str, dict[str, Any]] = {"default": {}, "own servers": SERVERS, "all": ALL}
+
+
+@pytest.fixture(scope="session")
+def helm() -> str:
+    found = subprocess.run(
+        [ROOT / "tools" / "need-helm"], check=False, capture_output=True, text=True
+    )
+    if found.returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(found.stderr)
+    return found.stdout.strip()
+
+
+def run(
+    helm: str, verb: str, values: dict[str, Any], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run Helm as with a file of values; it needs no cluster for what is asked here."""
+    file = folder / "values.json"
+    file.write_text(json.dumps(values))
+    command = {"lint": ["lint", "--strict"], "template": ["template", "demo"]}[verb]
+    return subprocess.run(
+        # Helm from its Go module takes the cluster for an old one, where none is named.
+        [helm, *command, str(CHART), "--values", str(file), "--kube-version", KUBERNETES[-1]],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def rendered(helm: str, values: dict[str, Any], folder: Path) -> dict[tuple[str, str], Any]:
+    done = run(helm, "template", values, folder)
+    assert done.returncode == 0, done.stderr
+    objects = [each for each in yaml.safe_load_all(done.stdout) if each]
+    found = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+def pods(objects: dict[tuple[str, str], Any]) -> dict[str, Any]:
+    kinds = {"Deployment", "StatefulSet"}
+    return {
+        name.removeprefix("demo-scrapy-fleet-"): each["spec"]["template"]
+        for (kind, name), each in objects.items()
+        if kind in kinds
+    }
+
+
+def env(pod: Any) -> dict[str, Any]:
+    return {
+        each["name"]: each.get("value", each.get("valueFrom"))
+        for each in pod["spec"]["containers"][0]["env"]
+    }
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_helm_and_kubernetes_accept_the_chart(helm: str, tmp_path: Path, name: str) -> None:
+    linted = run(helm, "lint", VALUES[name], tmp_path)
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+
+    objects = rendered(helm, VALUES[name], tmp_path)
+
+    assert len(objects) > 9
+    for (kind, _), each in objects.items():
+        if kind != "ScaledObject":  # KEDA's own, which Kubernetes has no schema of
+            for version in KUBERNETES:
+                kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_pod_is_confined(helm: str, tmp_path: Path, name: str) -> None:
+    for part, pod in pods(rendered(helm, VALUES[name], tmp_path)).items():
+        spec, (container,) = pod["spec"], pod["spec"]["containers"]
+
+        assert spec["securityContext"]["runAsNonRoot"], part
+        assert spec["securityContext"]["runAsUser"] > 0, part
+        assert spec["automountServiceAccountToken"] is False, part
+        # else the Services' own variables REDIS_PORT and KAFKA_… would be taken for settings
+        assert spec["enableServiceLinks"] is False, part
+        assert container["securityContext"]["readOnlyRootFilesystem"] is (part != "kafka")
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, part
+        mounted = {each["name"] for each in container["volumeMounts"]}
+        claimed = {"data"} if part in {"redis", "kafka"} else set()
+        assert mounted == {each["name"] for each in spec.get("volumes", [])} | claimed, part
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_settings_of_each_part_exist(helm: str, tmp_path: Path, name: str) -> None:
+    known = {*OPTIONS, *MONITOR_OPTIONS, *REST, "POD_NAME"}
+    for part, pod in pods(rendered(helm, VALUES[name], tmp_path)).items():
+        if part not in {"redis", "kafka"}:
+            assert env(pod).keys() <= known, part
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_selects_pods_finds_them(helm: str, tmp_path: Path, name: str) -> None:
+    objects = rendered(helm, VALUES[name], tmp_path)
+    labels = [pod["metadata"]["labels"] for pod in pods(objects).values()]
+    for (kind, _), each in objects.items():
+        spec = each["spec"]
+        selector = {
+            "Service": spec.get("selector"),
+            "NetworkPolicy": spec.get("podSelector", {}).get("matchLabels"),
+            "ScaledObject": None,
+        }.get(kind, spec.get("selector", {}).get("matchLabels") if kind != "Service" else None)
+        if selector:
+            assert sum(selector.items() <= pod.items() for pod in labels) == 1, each
+    scaled = [each for (kind, _), each in objects.items() if kind == "ScaledObject"]
+    assert all(
+        ("Deployment", each["spec"]["scaleTargetRef"]["name"]) in objects for each in scaled
+    )
+
+
+def test_a_worker_has_the_time_to_drain(helm: str, tmp_path: Path) -> None:
+    default = pods(rendered(helm, {}, tmp_path))["worker"]["spec"]
+    longer = pods(rendered(helm, ALL, tmp_path))["worker"]["spec"]
+
+    assert default["terminationGracePeriodSeconds"] == SHUTDOWN_GRACE + 25
+    assert longer["terminationGracePeriodSeconds"] == 40 + 25
+
+
+def test_settings_arrive_as_they_were_given(helm: str, tmp_path: Path) -> None:
+    all_parts = pods(rendered(helm, ALL, tmp_path))
+    own = pods(rendered(helm, SERVERS, tmp_path))
+
+    for part in ("worker", "kafka-monitor", "redis-monitor", "rest"):
+        found = env(all_parts[part])
+        assert found["DOWNLOAD_MAXSIZE"] == "33554432"
+        assert found["RETRY_DELAY"] == "0.5"
+        assert found["KAFKA_APPID_TOPICS"] == "true"
+        assert found["TRACKER"] == "redis://demo-scrapy-fleet-redis:6379/0"
+        assert found["KAFKA_HOSTS"] == "demo-scrapy-fleet-kafka:9092"
+    assert env(all_parts["worker"])["SHUTDOWN_GRACE"] == "40"
+    assert "SHUTDOWN_GRACE" not in env(all_parts["rest"])
+    assert env(own["worker"])["TRACKER"] == {
+        "secretKeyRef": {"name": "fleet", "key": "tracker"}
+    }
+    assert env(own["kafka-monitor"])["KAFKA_GROUP_INSTANCE"] == "$(POD_NAME)"
+
+
+def test_workers_scale_by_what_is_ready(helm: str, tmp_path: Path) -> None:
+    objects = rendered(helm, ALL, tmp_path)
+    scaled = objects["ScaledObject", "demo-scrapy-fleet-worker"]["spec"]
+    (trigger,) = scaled["triggers"]
+
+    assert trigger["type"] == "prometheus"
+    assert trigger["metadata"]["query"] == 'max(fleet_domains{state="ready"})'
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    # else each upgrade would set the number of workers back
+    assert "replicas" not in objects["Deployment", "demo-scrapy-fleet-worker"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"redis": {"enabled": False}}, "TRACKER: is missing"),
+        ({"settings": {"TRACKER": "redis://mine"}}, "redis.enabled must be false, not true"),
+        ({**SERVERS, "networkPolicy": {}}, "networkPolicy.servers: is missing"),
+        ({"settings": {"REDIS_PASSWORD": "secret"}}, "REDIS_PASSWORD"),
+        (
+            {"redis": {"enabled": False}, "settings": {"TRACKER": "redis://u:secret@mine"}},
+            "settings/TRACKER|settings.TRACKER",
+        ),
+        ({"workers": {"replica": 3}}, "replica"),
+        ({"workers": {"autoscaling": {"enabled": True}}}, "prometheus"),
+        ({"rest": {"enabled": True}}, "tokensSecret"),
+        (
+            {
+                "settings": {"QUEUE_HITS": 1},
+                "secretSettings": {"QUEUE_HITS": {"name": "a", "key": "b"}},
+            },
+            "QUEUE_HITS: is both",
+        ),
+    ],
+)
+def test_values_that_make_no_sense_are_refused(
+    helm: str, tmp_path: Path, values: dict[str, Any], reason: str
+) -> None:
+    done = run(helm, "template", values, tmp_path)
+
+    assert done.returncode
+    assert re.search(reason, done.stderr), done.stderr
+
+
+def leaves(values: Any, path: str = "") -> dict[str, Any]:
+    """Return the values by their paths; what is given as a whole counts as one."""
+    if not isinstance(values, dict) or not values or path.endswith(".resources"):
+        return {path.removeprefix("."): values}
+    return {
+        name: leaf
+        for key, value in values.items()
+        for name, leaf in leaves(value, f"{path}.{key}").items()
+    }
+
+
+def test_each_value_is_documented_with_its_default() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([^`]+)` \| \S.* \|$", README, re.MULTILINE)
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+
+    assert {name: json.loads(default) for name, default in rows} == leaves(values)
