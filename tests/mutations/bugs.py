@@ -238,4 +238,18 @@ BUGS = (
         "pass",
         "tests/integration/test_mailbox.py",
     ),
+    Bug(
+        "what a worker knows of links outlives a stop of the crawl",
+        "crawler/crawling/tracker/redis_tracker.py",
+        'f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}"',
+        'f"{self.keys.tag}{cno}.{revision}"',
+        "tests/integration/test_tracker_dedupe.py",
+    ),
+    Bug(
+        "a link that a limit refused counts as known",
+        "crawler/crawling/tracker/tracker.py",
+        "limits = (options.max_pages, options.domain_max_pages, self.page_limit)",
+        "limits = (self.page_limit,)",
+        "tests/unit/test_known_links.py",
+    ),
 )
