@@ -12,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
 from crawling.service.kafka import KafkaConfig, KafkaReader, topic_of
-from crawling.service.kafka_sender import KafkaSender
+from crawling.service.kafka_sender import KafkaSender, _Message
 from crawling.service.outbound import Outbound
 from tests.integration.tracking import until
 from tests.servers.kafka_server import kafka_server
@@ -149,6 +149,22 @@ async def test_what_a_dead_broker_did_not_acknowledge_can_be_sent_again(
         assert received == {b"%d" % n for n in range(1500)}
         await reader.close()
         await sender.close()
+
+
+async def test_what_a_producer_was_given_up_with_can_be_sent_again(
+    kafka_hosts: str, topic_prefix: str
+) -> None:
+    sender = await opened(KafkaSender(KafkaConfig((kafka_hosts,), topic_prefix)))
+    line = sender._line
+    assert line is not None
+    # It was about to ask for a topic that it does not know yet, when another message's
+    # failure ended it: its selector is closed first.
+    line.given_up = True
+    line._producer._metadata._wakeup._net.close()
+
+    with pytest.raises(Unavailable, match="given up"):
+        await sender._deliver(line, _Message(f"{topic_prefix}.new", b"page", None, []))
+    line.let_go()
 
 
 async def test_a_topic_that_was_deleted_is_made_again(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
 
-from crawling.exceptions import ConfigError, TooLarge, Unavailable
+from crawling.exceptions import ConfigError, OutputError, TooLarge, Unavailable
 from crawling.service.kafka import (
     ANSWER_TIMEOUT,
     TOO_LARGE,
@@ -61,6 +61,8 @@ class _Line:
         #: Filled by the producer's threads.
         self._answers: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
         self._telling = False
+        #: Its messages fail with whatever kafka-python stumbles over.
+        self.given_up = False
 
     async def send(self, message: _Message) -> None:
         """Return when the brokers have acknowledged the message."""
@@ -72,6 +74,7 @@ class _Line:
 
     def let_go(self) -> None:
         """Give up what was not delivered, in a thread of its own."""
+        self.given_up = True
         threading.Thread(target=self._producer.close, args=(0,), daemon=True).start()
 
     async def close(self) -> None:
@@ -273,6 +276,12 @@ class KafkaSender(KafkaClient):
                 await asyncio.wait_for(line.send(message), DELIVERY_TIMEOUT + 1)
         except asyncio.TimeoutError as error:
             raise Unavailable(f"KAFKA_HOSTS: no answer from {self.config.address}") from error
+        except (Unavailable, OutputError):
+            raise
+        except Exception as error:
+            if not line.given_up:
+                raise
+            raise Unavailable("KAFKA_HOSTS: the producer was given up meanwhile") from error
 
     async def close(self) -> None:
         """Send what is on its way, and let go of the brokers."""
