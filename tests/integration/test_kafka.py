@@ -158,13 +158,16 @@ async def test_what_a_producer_was_given_up_with_can_be_sent_again(
     line = sender._line
     assert line is not None
     # It was about to ask for a topic that it does not know yet, when another message's
-    # failure ended it: its selector is closed first.
-    line.given_up = True
-    line._producer._metadata._wakeup._net.close()
+    # failure ended it.
+    network = line._producer._metadata._wakeup._net
+    line.given_up = network._closed = True
 
     with pytest.raises(Unavailable, match="given up"):
         await sender._deliver(line, _Message(f"{topic_prefix}.new", b"page", None, []))
-    line.let_go()
+
+    network._closed = False
+    sender._give_up(line)
+    await sender.close()
 
 
 async def test_a_topic_that_was_deleted_is_made_again(
