@@ -10,7 +10,7 @@ import gc
 import logging
 import time
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, compress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -120,14 +120,14 @@ class DistributedScheduler:
         self._config = config
         name = self._spider.name
         post = Post(config.url, config.tracker, worker_name(name), name, config.crawl)
-        known = KnownLinks(config.tracker)
-        self._pump = LeasePump(post, self, known, self._stats)
+        self._known = KnownLinks(config.tracker)
+        self._pump = LeasePump(post, self, self._stats)
         self._buffer = LeaseBuffer()
         self._rules = CrawlRules(private_allowed=config.private_allowed)
         self._in_flight = InFlight(
             self._spider,
             self._rules,
-            known,
+            self._known,
             self,
             default_crawl=config.crawl or CrawlId(name, "default", name),
             retry_codes=config.retry_codes,
@@ -210,6 +210,8 @@ class DistributedScheduler:
             self._set_alarm()
 
     def settled(self, outcomes: Sequence[Outcome], accepted: Sequence[bool]) -> None:
+        for outcome in compress(outcomes, accepted):
+            self._known.learn(outcome)
         self._crawler.signals.send_catch_log(
             leases_settled, outcomes=outcomes, accepted=accepted
         )

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from scrapy.statscollectors import StatsCollector
 
-    from crawling.known_links import KnownLinks
     from crawling.tracker.tracker import (
         CrawlId,
         Lease,
@@ -108,12 +107,9 @@ class LeasePump:
     which its lease's token makes harmless.
     """
 
-    def __init__(
-        self, post: Post, holder: Holder, known: KnownLinks, stats: StatsCollector
-    ) -> None:
+    def __init__(self, post: Post, holder: Holder, stats: StatsCollector) -> None:
         self._post = post
         self._holder = holder
-        self._known = known
         self._stats = stats
         self._tracker: Tracker | None = None
         self._outbox: list[Outcome] = []
@@ -342,7 +338,6 @@ class LeasePump:
             "reason": outcome.reason,
         }
         if was_ours:
-            self._known.learn(outcome)
             self._stats.inc_value(f"fleet/settled/{outcome.kind}")
             logger.debug("Request settled", extra=extra)
         else:

@@ -33,8 +33,6 @@ STATES = ("queued", "delayed", "leased", "done", "failed", "dropped")
 DOMAIN_STATES = ("ready", "throttled", "deferred", "capped", "blocked", "idle")
 #: Domains of one kind of spider that are counted: the tracker looks at each.
 MOST_DOMAINS = 1000
-#: Crawls that are asked for together.
-TOGETHER = 50
 #: Seconds for which an answer of the tracker is good, whoever asks.
 FRESH = 5.0
 #: Seconds after which a tracker that does not answer counts as away: Prometheus gives up
@@ -139,10 +137,7 @@ class TrackerCollector(Collector):
     async def read(self) -> list[Metric]:
         """Return the numbers of this moment; raise `Unavailable`."""
         names = await self._tracker.crawls()
-        crawls: list[CrawlStatus] = []
-        for start in range(0, len(names), TOGETHER):
-            asked = (self._tracker.crawl(name) for name in names[start : start + TOGETHER])
-            crawls += [status for status in await asyncio.gather(*asked) if status]
+        crawls = await self._tracker.statuses(names)
         domains: list[DomainStatus] = []
         for spiderid in sorted({crawl.crawl.spiderid for crawl in crawls if crawl.queued}):
             domains += await self._tracker.domains(spiderid, MOST_DOMAINS)

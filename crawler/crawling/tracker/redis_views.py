@@ -197,11 +197,12 @@ class RedisViews(Tracker):
         after: str = "",
     ) -> FailedPage:
         cursor, skip = place_of(after)
-        cno = await self._number(crawl)
-        found = list[Failure]()
-        for _ in range(MOST_CALLS if cno else 0):
+        cno, found = await self._number(crawl), list[Failure]()
+        if not cno:
+            return FailedPage(found, "")
+        for _ in range(MOST_CALLS):
             next_cursor, page = await self._ask(
-                "HSCAN", self.keys.failed(int(cno or 0)), cursor, "COUNT", FAILURES
+                "HSCAN", self.keys.failed(cno), cursor, "COUNT", FAILURES
             )
             records = page.values() if isinstance(page, dict) else page[1::2]
             for number, failure in enumerate(map(unpack_failure, records)):
@@ -213,7 +214,7 @@ class RedisViews(Tracker):
             cursor, skip = int(next_cursor), 0
             if cursor == 0:
                 return FailedPage(found, "")
-        return FailedPage(found, f"{cursor}.0" if cno else "")
+        return FailedPage(found, f"{cursor}.0")
 
     async def trace(self, crawl: CrawlId, fingerprint: bytes) -> Trace:
         found = await self._scripts.run("trace", names.crawl_name(crawl), fingerprint)

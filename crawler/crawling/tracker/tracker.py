@@ -7,6 +7,7 @@ this border is Unix time by the *tracker's* clock unless it says otherwise.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
@@ -41,6 +42,8 @@ def is_failure(reason: str) -> bool:
     return reason in FAILED_REASONS or reason.startswith("http_")
 
 
+#: Crawls whose books are asked for together.
+TOGETHER = 50
 #: What becomes of a lease.
 Kind = Literal["done", "failed", "retry", "redirect", "dropped", "released"]
 #: Where a crawl stands.
@@ -538,8 +541,11 @@ class Tracker(ABC):
 
     async def statuses(self, crawls: Sequence[CrawlId]) -> list[CrawlStatus]:
         """Return the books of these, in as few steps as possible; unknown ones are left out."""
-        found = [await self.crawl(crawl) for crawl in crawls]
-        return [status for status in found if status is not None]
+        found: list[CrawlStatus] = []
+        for begin in range(0, len(crawls), TOGETHER):
+            asked = (self.crawl(crawl) for crawl in crawls[begin : begin + TOGETHER])
+            found += [status for status in await asyncio.gather(*asked) if status]
+        return found
 
     @abstractmethod
     async def crawls(self, spiderid: str = "", appid: str = "") -> list[CrawlId]:
