@@ -50,7 +50,7 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> RedisMoni
     if settings["METRICS_PORT"]:
         from crawling.service import metrics  # noqa: PLC0415 for who asks for it
 
-        fleet = metrics.TrackerCollector(tracker, asyncio.get_running_loop())
+        fleet = metrics.TrackerCollector(lambda: tracker, asyncio.get_running_loop())
         metrics.serve_monitor(settings, stack, [fleet, metrics.NodeCollector(node)])
     answers = Answers(settings, tracker, statistics, node)
     stack.push_async_callback(answers.close)

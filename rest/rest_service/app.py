@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -20,7 +19,6 @@ from rest_service.dashboard import Dashboard
 from rest_service.domain_board import DomainBoard
 from rest_service.events import Events
 from rest_service.guard import Guard
-from rest_service.metrics import Metrics
 from rest_service.overview import Overview
 from rest_service.pages import NewestPages
 from rest_service.parts import Parts, PartsOf, needs
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from rest_service.backends import Backends
+    from rest_service.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -62,9 +61,8 @@ def make_parts(settings: Mapping[str, Any], backends: Backends) -> Parts:
     )
 
 
-def make_app(parts: Parts, node: str) -> ASGIApp:
+def make_app(parts: Parts, metrics: Metrics, node: str) -> ASGIApp:
     """Return the whole service for these parts; *node* is its name among its like."""
-    metrics = Metrics(parts.overview, parts.events)
     # No pages of documentation: FastAPI's are loaded from somebody else's server.
     app = FastAPI(
         title="scrapy-fleet",
@@ -109,11 +107,9 @@ def _probes(metrics: Metrics) -> APIRouter:
         return json_response(found, 503 if "down" in found.values() else 200)
 
     @router.get("/metrics", dependencies=[needs("read")])
-    async def prometheus(parts: PartsOf) -> Response:
+    async def prometheus() -> Response:
         """Answer what Prometheus asks for."""
-        with suppress(Unavailable):
-            await parts.overview.fresh()
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(await metrics.text(), media_type="text/plain; version=0.0.4")
 
     return router
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from crawling.exceptions import ConfigError
+from crawling.service.metrics import serve as serve_registry
 from rest_service.app import make_app, make_parts
 from rest_service.backends import Backends
+from rest_service.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -47,7 +49,11 @@ async def serve(settings: Mapping[str, Any], stopping: asyncio.Event) -> None:
         listening = stack.enter_context(_listen(settings))
         await backends.open()
         node = backends.node.id.rpartition(":")[2] if backends.node else "embedded"
-        server = Server(_config(make_app(parts, node), settings))
+        metrics = Metrics(backends, parts.events)
+        if port := settings["METRICS_PORT"]:
+            host = settings["METRICS_HOST"]
+            stack.callback(serve_registry(host, port, metrics.registry))
+        server = Server(_config(make_app(parts, metrics, node), settings))
         looking = asyncio.create_task(
             parts.overview.run(parts.events.watched, parts.events.publish)
         )

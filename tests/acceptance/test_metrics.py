@@ -91,11 +91,11 @@ class Watched:
 
     def __init__(self, fleet: Cluster, site: SectionSite) -> None:
         self.ports = {
-            kind: free_port() for kind in ("worker", "kafka-monitor", "redis-monitor")
+            kind: free_port() for kind in ("worker", "kafka-monitor", "redis-monitor", "serve")
         }
         for kind, port in self.ports.items():
             command = SPIDER if kind == "worker" else fleet_command(kind)
-            fleet.start(*command, METRICS_PORT=str(port))
+            fleet.start(*command, METRICS_PORT=str(port), REST_PORT=str(free_port()))
         fleet.make_topics(partitions=1)
         finished = fleet.listen("outbound")
         request = {"appid": "test", "crawlid": "watched", "maxdepth": LEVELS}
@@ -154,12 +154,13 @@ def test_a_worker_tells_what_its_crawl_ended_with(watched: Watched) -> None:
     assert value(samples, "fleet_worker_leases") == 0
 
 
-def test_the_redis_monitor_tells_the_books_of_the_tracker(watched: Watched) -> None:
+@pytest.mark.parametrize("kind", ["redis-monitor", "serve"])
+def test_the_books_of_the_tracker_are_told(watched: Watched, kind: str) -> None:
     finished = watched.finished
     expected = {state: finished[state] for state in ("done", "failed", "dropped")}
 
     def books() -> bool:
-        samples = watched.samples("redis-monitor")
+        samples = watched.samples(kind)
         found = {state: value(samples, "fleet_requests", state=state) for state in expected}
         return found == expected and value(samples, "fleet_tracker_up") == 1
 
@@ -204,6 +205,7 @@ def declared() -> set[str]:
         root / "crawler/crawling/worker_metrics.py",
         root / "crawler/crawling/service/metrics.py",
         root / "kafka-monitor/kafka_monitor/metrics.py",
+        root / "rest/rest_service/metrics.py",
     )
     text = " ".join(file.read_text("utf-8") for file in files)
     counters = set(re.findall(r'(?:Counter|CounterMetricFamily)\(\s*"(fleet_[a-z_]+)"', text))
@@ -221,7 +223,9 @@ def test_no_label_holds_a_domain_a_url_or_a_crawl(watched: Watched) -> None:
         for label, _ in pairs
     }
 
-    assert labels <= {"state", "status", "kind", "reason", "call", "monitor", "result", "le"}
+    assert labels <= {
+        *("state", "status", "kind", "reason", "call", "monitor", "result", "endpoint", "le")
+    }
 
 
 def needed(program: str) -> str:

@@ -12,11 +12,17 @@ from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as TooSlow
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from crawling.exceptions import ConfigError, Unavailable
+from crawling.tracker.idleness import of_domain
 from crawling.tracker.tracker import FAILED_REASONS
 
 if TYPE_CHECKING:
@@ -30,7 +36,9 @@ if TYPE_CHECKING:
 
 #: Where requests are, over all crawls that the tracker knows.
 STATES = ("queued", "delayed", "leased", "done", "failed", "dropped")
-DOMAIN_STATES = ("ready", "throttled", "deferred", "capped", "blocked", "idle")
+CRAWL_STATES = ("running", "paused", "stopped", "expired", "finished")
+#: As `crawling.tracker.idleness` calls them.
+DOMAIN_STATES = ("ready", "throttled", "deferred", "elsewhere", "paused", "blocked", "empty")
 #: Domains of one kind of spider that are counted: the tracker looks at each.
 MOST_DOMAINS = 1000
 #: Seconds for which an answer of the tracker is good, whoever asks.
@@ -44,6 +52,8 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 
 def new_registry() -> CollectorRegistry:
     """Return a registry of this process alone, with its memory and CPU time."""
+    # A series more for each, which nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # its own
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return registry
@@ -109,11 +119,12 @@ def _requests_family() -> CounterMetricFamily:
 class TrackerCollector(Collector):
     """How the whole fleet is, asked of the tracker when Prometheus asks.
 
-    *loop* is the one that *tracker* lives in; `collect` waits for it and so must be called
-    in another thread.  Several processes may tell the same numbers: take the maximum.
+    *tracker* returns it, or raises `Unavailable`.  *loop* is the one that it lives in;
+    `collect` waits for that and so must be called in another thread.  Several processes may
+    tell the same numbers: take the maximum.
     """
 
-    def __init__(self, tracker: Tracker, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, tracker: Callable[[], Tracker], loop: asyncio.AbstractEventLoop) -> None:
         self._tracker = tracker
         self._loop = loop
         self._asked = 0.0
@@ -136,14 +147,15 @@ class TrackerCollector(Collector):
 
     async def read(self) -> list[Metric]:
         """Return the numbers of this moment; raise `Unavailable`."""
-        names = await self._tracker.crawls()
-        crawls = await self._tracker.statuses(names)
+        tracker = self._tracker()
+        crawls = await tracker.statuses(await tracker.crawls())
         domains: list[DomainStatus] = []
         for spiderid in sorted({crawl.crawl.spiderid for crawl in crawls if crawl.queued}):
-            domains += await self._tracker.domains(spiderid, MOST_DOMAINS)
-        workers = await self._tracker.workers()
-        troubled = sum(bool(worker.trouble) for worker in workers)
-        return [_up(1), *_families(crawls, domains, len(workers), troubled)]
+            domains += await tracker.domains(spiderid, MOST_DOMAINS)
+        now = time.time()
+        alive = [worker for worker in await tracker.workers() if worker.deadline > now]
+        troubled = sum(bool(worker.trouble) for worker in alive)
+        return [_up(1), *_families(crawls, domains, len(alive), troubled)]
 
 
 def _families(
@@ -154,18 +166,25 @@ def _families(
     )
     for state in STATES:
         requests.add_metric([state], sum(getattr(crawl, state) for crawl in crawls))
-    by_state = GaugeMetricFamily(
+    by_why = GaugeMetricFamily(
         "fleet_domains",
-        "Domains with work, by whether they may be asked now",
+        "Domains with work, by why nothing more of them is leased",
         labels=["state"],
     )
-    counts = Counter(map(_domain_state, domains))
-    for state in DOMAIN_STATES:
-        by_state.add_metric([state], counts[state])
+    reasons: Counter[str] = Counter(of_domain(domain).why for domain in domains)
+    for why in DOMAIN_STATES:
+        by_why.add_metric([why], reasons[why])
+    by_state = GaugeMetricFamily(
+        "fleet_crawls", "Crawls that the tracker knows", labels=["state"]
+    )
+    states: Counter[str] = Counter(crawl.state for crawl in crawls)
+    for state in CRAWL_STATES:
+        by_state.add_metric([state], states[state])
     running = [crawl for crawl in crawls if crawl.state == "running" and crawl.outstanding]
     oldest = min((crawl.started for crawl in running), default=None)
     return [
         requests,
+        by_why,
         by_state,
         GaugeMetricFamily(
             "fleet_crawls_running", "Crawls with work that are not paused", len(running)
@@ -175,24 +194,11 @@ def _families(
             "Since the oldest of the running crawls began",
             0 if oldest is None else max(0.0, time.time() - oldest),
         ),
-        GaugeMetricFamily("fleet_workers", "Workers that the tracker knows", workers),
+        GaugeMetricFamily("fleet_workers", "Workers that were heard of lately", workers),
         GaugeMetricFamily(
             "fleet_workers_troubled", "Workers that say why they lease nothing", troubled
         ),
     ]
-
-
-def _domain_state(domain: DomainStatus) -> str:
-    if domain.blocked:
-        return "blocked"
-    if domain.deferred:
-        return "deferred"
-    if domain.capped:
-        return "capped"
-    if domain.opens is not None:
-        return "throttled"
-    # Its throttle is open, but all that it has is of paused crawls.
-    return "ready" if domain.queued > domain.paused else "idle"
 
 
 def _up(value: int) -> GaugeMetricFamily:
