@@ -26,6 +26,7 @@ from bench import (
     requests,
     scale,
     simulate,
+    streams,
     workers,
 )
 from bench.peers import SCRAPY_REDIS
@@ -46,6 +47,7 @@ TABLES = {
     "latency": workers.latency_tables,
     "profile": profile.tables,
     "memory": workers.memory_tables,
+    "streams": streams.tables,
     "kills": kills.tables,
     "outage": outage.tables,
     "books": books.tables,
@@ -78,6 +80,7 @@ def main() -> None:
         "latency": lambda: workers.measure_latency(options.rounds, options.seconds),
         "profile": lambda: profile.measure(4 * options.seconds),
         "memory": lambda: workers.measure_memory(options.pages),
+        "streams": lambda: streams.measure(options.rounds, 6 * options.seconds),
         "kills": lambda: kills.measure(options.rounds),
         "outage": lambda: outage.measure(options.away),
         "books": books.measure,

@@ -57,7 +57,7 @@ STAGES = {
 def measure(seconds: float) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
-        site, [worker] = stack.enter_context(crawling(1, kafka=True))
+        site, [worker], _ = stack.enter_context(crawling(1, kafka=True))
         time.sleep(3.0)
         before, cpu = site.served(), cpu_seconds(worker.pid)
         stacks = _record(worker.pid, seconds, folder / "stacks")

@@ -52,7 +52,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     runs = []
     for _ in range(rounds):
         for count in (1, 2):
-            with crawling(count, kafka=True) as (site, workers):
+            with crawling(count, kafka=True) as (site, workers, _):
                 runs.append(_run(site, workers, seconds))
             print(f"{count} workers: {runs[-1].crawler:.2f} ms a page", file=sys.stderr)
     return {"rounds": rounds, "seconds": seconds, "runs": [asdict(run) for run in runs]}
@@ -61,7 +61,7 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
 def measure_memory(pages: int) -> dict[str, Any]:
     """Crawl so many pages with one worker; bytes of memory at every `STEP`."""
     sizes = []
-    with crawling(1) as (site, [worker]):
+    with crawling(1) as (site, [worker], _):
         for step in range(1, pages // STEP + 1):
             site.must_reach(step * STEP, PATIENCE, worker)
             sizes.append(rss(worker.pid))
@@ -77,7 +77,7 @@ def measure_latency(rounds: int, seconds: float) -> dict[str, Any]:
             busy = crawling(
                 1, kafka=True, latency=float(latency), CONCURRENT_REQUESTS=str(AT_ONCE)
             )
-            with busy as (site, workers):
+            with busy as (site, workers, _):
                 time.sleep(seconds / 2)
                 some.append(asdict(_run(site, workers, seconds)))
             print(f"{latency} s: {some[-1]['pages']:.0f} pages/s", file=sys.stderr)
@@ -87,8 +87,11 @@ def measure_latency(rounds: int, seconds: float) -> dict[str, Any]:
 @contextmanager
 def crawling(
     count: int, *, kafka: bool = False, latency: float = 0.0, **settings: str
-) -> Iterator[tuple[RunningSite, list[Popen[bytes]]]]:
-    """Let *count* workers crawl the site, on one core together; servers have the other."""
+) -> Iterator[tuple[RunningSite, list[Popen[bytes]], str]]:
+    """Let *count* workers crawl the site, on one core together; servers have the other.
+
+    Yields the site, the workers, and the address of their tracker.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         site = stack.enter_context(bench_site(SERVER_CORE, PAGES, f"--latency={latency}"))
@@ -110,7 +113,7 @@ def crawling(
             for _ in range(count)
         ]
         site.must_reach(WARM_UP * count, PATIENCE, *workers)
-        yield site, workers
+        yield site, workers, url
 
 
 def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:
