@@ -12,7 +12,6 @@ from fastapi.responses import StreamingResponse
 from crawling.exceptions import Unavailable
 from crawling.idle_report import idle_workers, worker_json
 from rest_service import models
-from rest_service.answers import NotNow
 from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems
 
 #: Services of a cluster that count what they do.
@@ -79,7 +78,7 @@ async def events(parts: PartsOf) -> StreamingResponse:
     `Last-Event-ID` may be sent; it has no effect, since each stream begins with all there is.
     """
     if parts.events.is_full:
-        raise NotNow("too many listen already, or the service is about to end")
+        raise Unavailable("too many listen already, or the service is about to end")
     # Who listens is told that the tracker is away, and when it is back.
     with suppress(Unavailable):
         await parts.overview.fresh()

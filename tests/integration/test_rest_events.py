@@ -223,3 +223,16 @@ async def test_no_more_than_so_many_may_listen(board: Board) -> None:
     streams.append(await board.listener())
 
     assert board.events.is_full
+
+
+async def test_who_comes_when_it_is_full_is_told_to_come_again(
+    rest: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rest_service.events.MOST_LISTENERS", 1)
+    async with rest.client.stream("GET", "/api/v1/events") as stream:
+        await anext(stream.aiter_bytes())
+        refused = await rest.client.get("/api/v1/events")
+
+    assert refused.status_code == 503
+    assert refused.headers["Retry-After"]
+    assert refused.json()["detail"].startswith("too many listen already")
