@@ -12,6 +12,7 @@ from scrapy.exceptions import NotConfigured
 
 from crawling import signals
 from crawling.exceptions import OutputClosed, Unavailable
+from crawling.fleet_traces import FleetTraces
 from crawling.items import RawResponseItem, page_of
 from crawling.outcomes import Released
 from crawling.savers.kafka_saver import KafkaSaver
@@ -84,8 +85,9 @@ class KafkaPipeline(_SavingPipeline):
     def from_crawler(cls, crawler: Crawler) -> Self:
         if not read(crawler.settings, "KAFKA_HOSTS"):
             raise NotConfigured
-        pipeline = cls(crawler)
-        pipeline._add("kafka", KafkaSaver(crawler.settings))
+        pipeline, traces = cls(crawler), crawler.get_extension(FleetTraces)
+        saver = KafkaSaver(crawler.settings, traces.headers if traces else list)
+        pipeline._add("kafka", saver)
         return pipeline
 
     async def open_spider(self) -> None:

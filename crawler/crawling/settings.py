@@ -117,6 +117,7 @@ STATS_TIMES = [
 
 METRICS_PORT = None
 METRICS_HOST = "127.0.0.1"
+TRACING = False
 
 # --- Logs
 
@@ -169,6 +170,7 @@ DOWNLOADER_MIDDLEWARES = {
 EXTENSIONS = {
     "crawling.fleet_logs.FleetLogs": 0,
     "crawling.fleet_metrics.FleetMetrics": 1,
+    "crawling.fleet_traces.FleetTraces": 1,
 }
 # Counts bytes by writing each request and response out again; the books count pages.
 DOWNLOADER_STATS = False

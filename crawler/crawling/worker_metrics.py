@@ -32,8 +32,8 @@ class WorkerMetrics(Collector):
         self._slots = slots
         self._busy = busy
         self._down: set[str] = set()
-        #: When each lease that is held was taken, by its token; oldest first.
-        self._held: dict[str, float] = {}
+        #: When each lease that is held was taken; oldest first.
+        self._held: dict[tuple[str, bytes], float] = {}
         self._pages = Counter(
             "fleet_pages",
             "Pages that are safe and settled, by class of status",
@@ -82,11 +82,11 @@ class WorkerMetrics(Collector):
 
     def taken(self, leases: Sequence[Lease]) -> None:
         now = time.monotonic()
-        self._held.update({lease.token: now for lease in leases})
+        self._held.update({lease.key: now for lease in leases})
 
     def settled(self, outcomes: Sequence[Outcome], accepted: Sequence[bool]) -> None:
         for outcome, was_ours in zip(outcomes, accepted, strict=True):
-            self._held.pop(outcome.lease.token, None)
+            self._held.pop(outcome.lease.key, None)
             if not was_ours:
                 self._lost.inc()
                 continue

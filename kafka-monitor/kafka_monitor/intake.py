@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crawling.tracker.extras import record_of, requestid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from crawling.service.tracing import Traces
     from crawling.tracker.mailbox import Mailbox
     from crawling.tracker.tracker import Source, Submission, Tracker
 
@@ -22,6 +26,8 @@ class Item(NamedTuple):
     fields: Mapping[str, Any]
     crawl: Submission | None = None
     letter: tuple[Mapping[str, Any], Source | None] | None = None
+    #: When the message was sent, in Unix seconds.
+    since: float = 0.0
 
 
 class Intake:
@@ -30,16 +36,20 @@ class Intake:
     Everything bears its *source*: what is sent twice, or delivered twice, happens once.
     """
 
-    def __init__(self, tracker: Tracker, mailbox: Mailbox) -> None:
+    def __init__(
+        self, tracker: Tracker, mailbox: Mailbox, traces: Traces | None = None
+    ) -> None:
         self._tracker = tracker
         self._mailbox = mailbox
+        self._traces = traces
         self._items: list[Item] = []
         self._message: Source | None = None
+        self._since = 0.0
         self._made = 0
 
-    def begin(self, message: Source) -> None:
-        """Take note of which message is handled now."""
-        self._message, self._made = message, 0
+    def begin(self, message: Source, since: float) -> None:
+        """Take note of which message is handled now, sent at *since* (Unix seconds)."""
+        self._message, self._since, self._made = message, since, 0
 
     @property
     def source(self) -> Source | None:
@@ -50,7 +60,7 @@ class Intake:
 
     def submit(self, crawl: Submission, text: str, fields: Mapping[str, Any]) -> None:
         """Submit a crawl whose source is `source`; then log *text* with *fields*."""
-        self._add(Item(text, fields, crawl=crawl))
+        self._add(Item(text, fields, crawl=crawl, since=self._since))
 
     def post(self, kind: str, request: Mapping[str, Any], text: str) -> None:
         """Leave a request for the Redis monitor, which answers it."""
@@ -65,6 +75,9 @@ class Intake:
             await self._mailbox.post([item.letter for item in items if item.letter])
         items, self._items = self._items, []
         _log(items)
+        if self._traces is not None:
+            for item in items:
+                _trace(self._traces, item)
 
     def _add(self, item: Item) -> None:
         self._items.append(item)
@@ -77,3 +90,14 @@ def _log(items: Sequence[Item]) -> None:
     for item in items:
         given = {"action": "ingest", "parsed": True, "valid": True, **item.fields}
         logger.info(item.text, extra=given)
+
+
+def _trace(traces: Traces, item: Item) -> None:
+    """Record a span `feed` of each seed: from the message until Redis has it."""
+    if item.crawl is None:
+        return
+    crawl, now = item.crawl.crawl, time.time_ns()
+    attributes = {f"fleet.{name}": part for name, part in crawl._asdict().items()}
+    for offer in item.crawl.offers:
+        page = requestid(crawl, offer.fingerprint, record_of(offer.extras))
+        traces.begin("feed", page, round(item.since * 1e9), attributes).end(now)

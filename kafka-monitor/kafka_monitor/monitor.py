@@ -144,7 +144,8 @@ class KafkaMonitor:
         try:
             message = read_message(record.value)
             value = record.value or b""
-            self._intake.begin(source_of(record.topic, record.partition, record.offset, value))
+            source = source_of(record.topic, record.partition, record.offset, value)
+            self._intake.begin(source, record.timestamp)
             served = await self._ask_plugins(message)
         except MessageError as error:
             self._rejects.add(record, error, message)

@@ -34,7 +34,13 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> KafkaMoni
     """Connect to everything; *stack* closes it again."""
     tracker = await opened_tracker(settings, stack)
     node = Node("kafka-monitor", settings)
-    intake = Intake(tracker, tracker.mailboxes(node.id)[0])
+    traces = None
+    if settings["TRACING"]:
+        from crawling.service.tracing import Traces  # noqa: PLC0415 for who asks for it
+
+        traces = Traces("kafka-monitor")
+        stack.callback(traces.close)
+    intake = Intake(tracker, tracker.mailboxes(node.id)[0], traces)
     plugins = make_plugins(settings, intake)
     sender = await opened_sender(settings, stack)
     topic = settings["KAFKA_INCOMING_TOPIC"]

@@ -9,11 +9,11 @@ from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Outcome
 from crawling.worker_metrics import WorkerMetrics
 
 
-def lease(token: str) -> Lease:
+def lease(token: str, rid: bytes = b"1") -> Lease:
     return Lease(
         crawl=CrawlId("link", "app", "crawl"),
         options=CrawlOptions(),
-        rid=b"1",
+        rid=rid,
         token=token,
         url="http://example.com/",
         domain="example.com",
@@ -51,6 +51,18 @@ def test_a_lease_that_another_worker_got_is_held_no_longer_and_no_page() -> None
     assert registry.get_sample_value("fleet_pages_total", {"status": "2xx"}) == 1
     assert registry.get_sample_value("fleet_leases_lost_total") == 1
     assert registry.get_sample_value("fleet_worker_busy_slots") == 3
+
+
+def test_leases_of_one_call_are_counted_each() -> None:
+    registry = CollectorRegistry()
+    metrics = WorkerMetrics(registry, slots=4, busy=lambda: 0)
+    leases = [lease("a", b"1"), lease("a", b"2"), lease("b", b"2")]
+
+    metrics.taken(leases)
+    assert registry.get_sample_value("fleet_worker_leases") == 3
+
+    metrics.settled([Outcome(leases[0], "released")], [True])
+    assert registry.get_sample_value("fleet_worker_leases") == 2
 
 
 def test_an_output_is_down_until_it_is_up_however_often_it_says_so() -> None:

@@ -20,9 +20,13 @@ from crawling.service.kafka import kafka_config, topic_of
 from crawling.service.kafka_sender import KafkaSender
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawling.messages.page import Page
     from crawling.service.config import Settings
     from crawling.service.kafka import KafkaConfig
+
+    Headers = Callable[[], list[tuple[str, bytes]]]
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +144,9 @@ def _write(path: Path, body: bytes) -> None:
 class KafkaSaver(Saver):
     """Sends pages to `<prefix>.crawled_firehose`, and to `<prefix>.crawled_<appid>` if asked."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, headers: Headers = list) -> None:
+        """*headers* returns those of the message of the page that is being saved."""
+        self._headers = headers
         self._config = kafka_config(settings)
         self._encoding = Encoding.from_settings(settings, self._config)
         self._for_apps: bool = read(settings, "KAFKA_APPID_TOPICS")
@@ -156,8 +162,9 @@ class KafkaSaver(Saver):
         value = self._encoding.encode(page)
         topics = [self._firehose, *self._topics_of(page.appid)]
         key = page.crawlid.encode("utf-8", "surrogatepass")
+        headers = self._headers()
         results = await asyncio.gather(
-            *(self._sender.send(topic, value, key=key) for topic in topics),
+            *(self._sender.send(topic, value, key=key, headers=headers) for topic in topics),
             return_exceptions=True,
         )
         for result in results:

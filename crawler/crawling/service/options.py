@@ -110,6 +110,7 @@ OPTIONS: dict[str, Kind] = {
     # Metrics
     "METRICS_PORT": optional(integer(1, 65535)),
     "METRICS_HOST": text,
+    "TRACING": boolean,
     # Logs
     "SC_LOGGER_NAME": text,
     "SC_LOG_LEVEL": _LEVEL,

@@ -189,6 +189,7 @@ class Lease:
     crawl: CrawlId
     options: CrawlOptions
     rid: bytes
+    #: Of the call that lent it, and so that of others too.
     token: str
     url: str
     domain: str
@@ -207,6 +208,11 @@ class Lease:
     #: Names the state of the crawl in which what was seen stays seen: another one after a
     #: stop, an end, other options, or when the crawl was forgotten.
     era: str = ""
+
+    @property
+    def key(self) -> tuple[str, bytes]:
+        """Tell it from all others, also of the same request."""
+        return self.token, self.rid
 
 
 class Leased(NamedTuple):
