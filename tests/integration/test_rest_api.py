@@ -52,6 +52,8 @@ async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) 
     assert alone["reasons"] == dict(status.reasons)
     assert sum(alone["failures"].values()) == status.failed
     assert alone["statuses"] == {str(code): n for code, n in status.statuses.items()}
+    assert alone["by_status"] == {str(code): n for code, n in status.by_status.items()}
+    assert alone["by_depth"] == {str(depth): n for depth, n in status.by_depth.items()}
     assert (alone["started"], alone["ended"]) == (status.started, status.ended)
 
     async def listed() -> bool:

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from crawling.tracker.keys import escape
-from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, Failure, Lease, Trace
+from crawling.tracker.tracker import (
+    CrawlId,
+    CrawlOptions,
+    CrawlStatus,
+    Failure,
+    Lease,
+    Trace,
+    by_depth,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,6 +155,7 @@ def unpack_status(book: Mapping[bytes, bytes]) -> CrawlStatus:
         ended=int(book[b"ended"]) / 1000 if book[b"ended"] else None,
         reasons={reason: count for reason, count in reasons.items() if count},
         statuses={int(code): count for code, count in _counts(book, b"status:").items()},
+        by_depth=by_depth(_counts(book, b"depth:")),
     )
 
 

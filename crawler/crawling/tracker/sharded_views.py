@@ -204,6 +204,7 @@ class ShardedViews(Tracker):
             started=min(each.started for each in newest),
             reasons=_sum(each.reasons for each in known),
             statuses=_sum(each.statuses for each in known),
+            by_depth=dict(sorted(_sum(each.by_depth for each in known).items())),
         )
 
 

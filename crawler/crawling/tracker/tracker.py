@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, unquote
@@ -42,6 +43,9 @@ def is_failure(reason: str) -> bool:
     return reason in FAILED_REASONS or reason.startswith("http_")
 
 
+#: What ended at this depth or below is counted together: sites that link on for ever have
+#: more depths than anybody reads.
+DEEPEST = 32
 #: Crawls whose books are asked for together.
 TOGETHER = 50
 #: What becomes of a lease.
@@ -246,7 +250,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CrawlStatus:
-    """The books of one crawl: accepted is the sum of the six columns after it."""
+    """The books of one crawl: accepted is the sum of the six columns after it.
+
+    *by_depth* counts what is done or has failed; that at `DEEPEST` stands for all below.
+    """
 
     crawl: CrawlId
     state: State
@@ -265,6 +272,17 @@ class CrawlStatus:
     ended: float | None
     reasons: Mapping[str, int]
     statuses: Mapping[int, int]
+    by_depth: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def by_status(self) -> dict[int, int]:
+        """Return what is done or has failed with an HTTP status, by that of its last answer."""
+        counts = Counter(self.statuses)
+        for reason, count in self.reasons.items():
+            begin, _, status = reason.partition("_")
+            if begin == "http" and status.isdecimal():
+                counts[int(status)] += count
+        return dict(sorted(counts.items()))
 
     @property
     def outstanding(self) -> int:
@@ -409,6 +427,15 @@ def place_of(after: str) -> tuple[int, int]:
     if not (first.isdecimal() and second.isdecimal() and len(after) <= 60):
         raise ConfigError("after", f"is no place that an earlier page named: {after[:60]!r}")
     return int(first), int(second)
+
+
+def by_depth(counts: Mapping[str, int]) -> dict[int, int]:
+    """Return *counts* as a status has them, from the seeds on.
+
+    What failed under a version that counted no depths, and was retried since, leaves less
+    than nothing.
+    """
+    return {int(depth): counts[depth] for depth in sorted(counts, key=int) if counts[depth] > 0}
 
 
 class Event(NamedTuple):
