@@ -219,6 +219,9 @@ class Worker(Model):
     alive: bool
     leased: int = Field(description="Requests that it holds.")
     trouble: str = Field(description="What keeps it from leasing, in its own words.")
+    pages: int = Field(description="Pages that it has fetched, as it told last.")
+    rate: float = Field(description="Of them a second lately, as it told last.")
+    memory: int = Field(description="Bytes that it takes, as it told last; 0: not told.")
     why: str
     until: float | None
 

@@ -293,6 +293,21 @@ def test_a_page_is_light_accessible_and_without_errors(
     assert browser.console() == []
 
 
+@pytest.mark.usefixtures("worked")
+def test_workers_have_their_pages_and_memory(browser: Browser, ui: str, tracker: str) -> None:
+    browser.open(f"{ui}#/workers")
+
+    def same() -> bool:
+        [told] = [worker.vitals for worker in ask(tracker, lambda opened: opened.workers())]
+        shown = [row[5:8] for row in browser.rows("Workers, those in trouble first")]
+        rate, memory = round(told.rate, 1), round(told.memory / 1e6, 1)
+        expected = [str(told.pages), f"{rate:g}/s", f"{memory:g} MB"]
+        return told.pages >= 15 and shown == [expected]
+
+    # A worker tells with each renewal, every third of LEASE_TIMEOUT.
+    until(same, "what the worker told last", patience=90)
+
+
 def test_something_is_seen_soon(browser: Browser, ui: str) -> None:
     def painted() -> float:
         browser.open(ui)

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 CONFIG = TrackerConfig(hits=0)
 #: Columns that a file of version 4 has not.
-NEW_IN_5 = [("crawls", "depths")]
+NEW_IN_5 = [
+    ("crawls", "depths"),
+    ("workers", "pages"),
+    ("workers", "rate"),
+    ("workers", "memory"),
+]
 
 
 @pytest.fixture

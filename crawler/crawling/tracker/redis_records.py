@@ -12,12 +12,14 @@ import msgpack
 
 from crawling.tracker.keys import escape
 from crawling.tracker.tracker import (
+    NOTHING_TOLD,
     CrawlId,
     CrawlOptions,
     CrawlStatus,
     Failure,
     Lease,
     Trace,
+    Vitals,
     by_depth,
 )
 
@@ -165,6 +167,17 @@ def _counts(book: Mapping[bytes, bytes], prefix: bytes) -> dict[str, int]:
         for field, count in book.items()
         if field.startswith(prefix)
     }
+
+
+def vitals_text(vitals: Vitals | None) -> str:
+    return "" if vitals is None else " ".join(map(str, vitals))
+
+
+def unpack_vitals(told: bytes | None) -> Vitals:
+    if told is None:
+        return NOTHING_TOLD
+    pages, rate, memory = told.split()
+    return Vitals(int(pages), float(rate), int(memory))
 
 
 def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple[object, ...]:

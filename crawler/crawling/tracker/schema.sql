@@ -181,14 +181,17 @@ CREATE TABLE domains (
 ) WITHOUT ROWID;
 
 -- `host` and `process` tell whether the worker's process still exists, `trouble` why it
--- leases nothing.
+-- leases nothing; pages, rate and memory (bytes) are what it told last.
 CREATE TABLE workers (
     worker TEXT PRIMARY KEY,
     deadline REAL NOT NULL,
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     process TEXT NOT NULL,
-    trouble TEXT NOT NULL
+    trouble TEXT NOT NULL,
+    pages INTEGER NOT NULL DEFAULT 0,
+    rate REAL NOT NULL DEFAULT 0,
+    memory INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE sources (

@@ -94,6 +94,8 @@ class ShardedViews(Tracker):
                     max(known.deadline, worker.deadline),
                     known.leased + worker.leased,
                     known.trouble or worker.trouble,
+                    # The most pages are the latest: one that leased there since is not told yet.
+                    max(known.vitals, worker.vitals),
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
 

@@ -22,7 +22,14 @@ BUSY_TIMEOUT = 10.0
 
 #: What makes a file of an older version one of the next: new columns with defaults, for
 #: which no row is written anew.
-_UPGRADES = {4: ("ALTER TABLE crawls ADD COLUMN depths TEXT NOT NULL DEFAULT '{}'",)}
+_UPGRADES = {
+    4: (
+        "ALTER TABLE crawls ADD COLUMN depths TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE workers ADD COLUMN pages INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN rate REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN memory INTEGER NOT NULL DEFAULT 0",
+    )
+}
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
 

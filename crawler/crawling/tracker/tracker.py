@@ -347,17 +347,33 @@ class DomainSetting(NamedTuple):
     blocked: bool = False
 
 
+class Vitals(NamedTuple):
+    """What a worker tells of itself with each renewal.
+
+    *pages* since it began, *rate* of them a second lately, *memory* in bytes; 0: not told.
+    """
+
+    pages: int = 0
+    rate: float = 0.0
+    memory: int = 0
+
+
+NOTHING_TOLD = Vitals()
+
+
 @dataclass(frozen=True)
 class WorkerStatus:
     """A worker; the fleet's own are named `host:pid:spider:token`, see `worker_name`.
 
-    *trouble* is what keeps it from leasing, in its own words.
+    *trouble* is what keeps it from leasing, in its own words; *vitals* are as old as its
+    last renewal.
     """
 
     worker: str
     deadline: float
     leased: int
     trouble: str = ""
+    vitals: Vitals = NOTHING_TOLD
 
     @property
     def host(self) -> str:
@@ -501,13 +517,19 @@ class Tracker(ABC):
 
     @abstractmethod
     async def renew(
-        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+        self,
+        worker: str,
+        trouble: str = "",
+        held: Sequence[Lease] | None = None,
+        *,
+        vitals: Vitals | None = None,
     ) -> bool:
         """Let all leases of the worker run on; False when it was declared dead.
 
         *trouble* is told to who looks at the workers: why this one leases nothing.  *held*
         is all that it works on, told while no `lease` of it is on its way: what else it
-        has, because a failover took the end of a lease back, is given to others.
+        has, because a failover took the end of a lease back, is given to others.  *vitals*
+        stay as they were told last.
         """
 
     @abstractmethod

@@ -110,6 +110,7 @@ end
 local function bury(worker, kind)
   call('ZREM', workers, worker)
   call('HDEL', fleet .. 'troubles', worker)
+  call('HDEL', fleet .. 'vitals', worker)
   local leases = fleet .. 'leases:' .. worker
   local n = call('HLEN', leases)
   if n > 0 then

@@ -1,7 +1,7 @@
 // The workers, those in trouble first.
 
 import { get } from "../api.js";
-import { duration, h, number, pager, table, why } from "../dom.js";
+import { duration, h, number, pager, rate, size, table, why } from "../dom.js";
 import { every, gently, live } from "../live.js";
 
 const LIMIT = 50;
@@ -21,6 +21,9 @@ export function show({ content, signal, guarded }) {
       { title: "Life", show: (row) => [h("span", { class: row.alive ? "state running" : "state expired" }, row.alive ? "alive" : "not heard of")] },
       { title: "Must be heard of in", numeric: true, show: (row) => [duration(row.deadline - Date.now() / 1000)] },
       { title: "Holds", numeric: true, show: (row) => [number(row.leased)] },
+      { title: "Pages", numeric: true, show: (row) => [number(row.pages)] },
+      { title: "Pages a second", numeric: true, show: (row) => [row.alive ? rate(row.rate) : "–"] },
+      { title: "Memory", numeric: true, show: (row) => [row.memory ? size(row.memory) : "–"] },
       { title: "What it does", wide: true, show: (row) => [why(row)] },
     ],
   });
