@@ -299,7 +299,7 @@ def test_workers_have_their_pages_and_memory(browser: Browser, ui: str, tracker:
 
     def same() -> bool:
         [told] = [worker.vitals for worker in ask(tracker, lambda opened: opened.workers())]
-        shown = [row[5:8] for row in browser.rows("Workers, those in trouble first")]
+        shown = [row[5:] for row in browser.rows("Workers, those in trouble first")]
         rate, memory = round(told.rate, 1), round(told.memory / 1e6, 1)
         expected = [str(told.pages), f"{rate:g}/s", f"{memory:g} MB"]
         return told.pages >= 15 and shown == [expected]

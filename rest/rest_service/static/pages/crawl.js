@@ -104,7 +104,7 @@ function counts(caption, title) {
     key: (row) => row.name,
     empty: "Nothing has ended yet.",
     columns: [
-      { title, numeric: true, show: (row) => [row.name] },
+      { title, show: (row) => [row.name] },
       { title: "Number", numeric: true, show: (row) => [number(row.count)] },
       { title: "Part", numeric: true, show: (row) => [percent(row.count / row.total)] },
     ],
