@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crawling.report import size_text
 from crawling.service.text import printable
 from crawling.tracker.idleness import Idle, of_domain, of_worker
 
@@ -75,13 +76,20 @@ def worker_text(worker: WorkerStatus, idle: Idle) -> str:
     left = worker.deadline - time.time()
     life = f"alive for {left:.0f} s more" if left > 0 else f"not heard of for {-left:.0f} s"
     place = f"{worker.host} {worker.pid}  {worker.spiderid}" if worker.host else worker.worker
-    return printable(f"{place}  holds {worker.leased}  {life}: {idle_text(idle)}")
+    told = f"  {vitals_text(worker)}" if any(worker.vitals) else ""
+    return printable(f"{place}  holds {worker.leased}{told}  {life}: {idle_text(idle)}")
+
+
+def vitals_text(worker: WorkerStatus) -> str:
+    pages, rate, memory = worker.vitals
+    return f"{pages} pages, {rate:.1f}/s, {size_text(memory)}"
 
 
 def worker_json(worker: WorkerStatus, idle: Idle) -> dict[str, Any]:
     names = ("host", "pid", "spiderid")
     parts = {name: getattr(worker, name) for name in names}
-    return {**vars(worker), **parts, **_json(idle)}
+    own = {name: value for name, value in vars(worker).items() if name != "vitals"}
+    return {**own, **worker.vitals._asdict(), **parts, **_json(idle)}
 
 
 def idle_text(idle: Idle, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:

@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from crawling.exceptions import Unavailable
+from crawling.pulse import Pulse
 from crawling.tracker.connect import close_tracker, open_tracker
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ class LeasePump:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._end_checked = 0.0
+        self._pulse = Pulse()
         #: What a call that is on its way has lent is not held yet.
         self._leasing = False
         #: The crawl has ended; False for ever without one.
@@ -339,6 +341,7 @@ class LeasePump:
         }
         if was_ours:
             self._stats.inc_value(f"fleet/settled/{outcome.kind}")
+            self._pulse.pages += outcome.kind == "done"
             logger.debug("Request settled", extra=extra)
         else:
             self._stats.inc_value("fleet/refused")
@@ -347,11 +350,12 @@ class LeasePump:
     async def _renew(self) -> None:
         held = [*self._holder.leases(), *(outcome.lease for outcome in self._outbox)]
         worker, trouble = self._post.worker, self._holder.trouble()
-        renewed = await self.tracker.renew(worker, trouble, None if self._leasing else held)
+        known, vitals = None if self._leasing else held, self._pulse.take()
+        renewed = await self.tracker.renew(worker, trouble, known, vitals=vitals)
         if trouble and not renewed and not held:
             # It has leased nothing yet: who looks at the workers is to see why.
             await self.tracker.lease(worker, 0, self._post.spiderid)
-            renewed = await self.tracker.renew(worker, trouble)
+            renewed = await self.tracker.renew(worker, trouble, vitals=vitals)
         if not renewed and self._holder.holds(None):
             self._stats.inc_value("fleet/declared_dead")
             logger.warning("Worker was declared dead", extra={"action": "renew"})

@@ -37,6 +37,14 @@ class Crawl(Model):
     reasons: dict[str, int] = Field(description="Why requests failed or were dropped.")
     failures: dict[str, int] = Field(description="Of `reasons`, those of what has failed.")
     statuses: dict[str, int] = Field(description="Pages by HTTP status.")
+    by_status: dict[str, int] = Field(
+        description="What is done or has failed, by the HTTP status of its last answer.",
+        examples=[{"200": 110, "404": 3, "503": 1}],
+    )
+    by_depth: dict[str, int] = Field(
+        description="What is done or has failed, by depth; the greatest stands for all below it.",
+        examples=[{"0": 1, "1": 20, "2": 95}],
+    )
     started: float = Field(description="Unix seconds.")
     ended: float | None
     elapsed: float = Field(description="Seconds.")
@@ -65,6 +73,8 @@ def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
         "failures": {
             reason: count for reason, count in status.reasons.items() if is_failure(reason)
         },
+        "by_status": {str(code): count for code, count in status.by_status.items()},
+        "by_depth": {str(depth): count for depth, count in status.by_depth.items()},
         "ended": status.ended,
         "elapsed": (status.ended or max(time.time(), status.started)) - status.started,
         "progress": round(ended / status.accepted, 4) if status.accepted else 0.0,
@@ -209,6 +219,9 @@ class Worker(Model):
     alive: bool
     leased: int = Field(description="Requests that it holds.")
     trouble: str = Field(description="What keeps it from leasing, in its own words.")
+    pages: int = Field(description="Pages that it has fetched, as it told last.")
+    rate: float = Field(description="Of them a second lately, as it told last.")
+    memory: int = Field(description="Bytes that it takes, as it told last; 0: not told.")
     why: str
     until: float | None
 

@@ -67,6 +67,8 @@ def test_status_prints_the_books(pages: SmallSite, tracker: str, tmp_path: Path)
     assert "failed     1  (http_500: 1)" in text
     assert (books["accepted"], books["done"], books["failed"]) == (3, 2, 1)
     assert books["statuses"] == {"200": 2}
+    assert books["by_status"] == {"200": 2, "500": 1}
+    assert books["by_depth"] == {"0": 1, "1": 2}
     assert set(books) == documented_keys()
 
 

@@ -42,6 +42,9 @@ HEAVIEST, SLOWEST = 300_000, 1000
 #: A request a second, so that there is time to look.
 SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
 CRAWL = CrawlId("link", "newcomer", "first")
+#: Tables of what has ended, on the page of a crawl.
+STATUSES = "What is done or has failed, by the status of its last answer"
+DEPTHS = "What is done or has failed, by depth: links from a seed"
 #: Everything that is shown must be text, whatever is in it.
 HOSTILE = "<img src=x onerror=pwned=1>/a b"
 PAGES = {
@@ -158,9 +161,17 @@ def shown(browser: Browser) -> dict[str, int]:
     return {column: int(browser.fact(name)) for name, column in names.items()}
 
 
+def counted(browser: Browser, caption: str) -> dict[int, int]:
+    return {int(name): int(count) for name, count, _ in browser.rows(caption)}
+
+
 def same_as_tracker(browser: Browser, tracker: str) -> bool:
     status = books(tracker)
-    return shown(browser) == {name: getattr(status, name) for name in shown(browser)}
+    return (
+        shown(browser) == {name: getattr(status, name) for name in shown(browser)}
+        and counted(browser, STATUSES) == status.by_status
+        and counted(browser, DEPTHS) == status.by_depth
+    )
 
 
 def test_a_newcomer_submits_watches_and_steers_a_crawl(
@@ -221,7 +232,8 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.see("100 %", "Nothing has failed")
     browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
     assert shown(browser)["done"] == 15
-    assert browser.fact("200") == "15"
+    assert counted(browser, STATUSES) == books(tracker).by_status == {200: 15}
+    assert counted(browser, DEPTHS) == books(tracker).by_depth == {0: 1, 1: 14}
     browser.go("Overview")
     browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
     assert [browser.fact(name) for name in ("Queued", "Failed", "Workers")] == ["0", "0", "1"]
@@ -279,6 +291,21 @@ def test_a_page_is_light_accessible_and_without_errors(
     assert browser.script("return document.documentElement.scrollWidth") <= 360
     assert browser.violations() == []
     assert browser.console() == []
+
+
+@pytest.mark.usefixtures("worked")
+def test_workers_have_their_pages_and_memory(browser: Browser, ui: str, tracker: str) -> None:
+    browser.open(f"{ui}#/workers")
+
+    def same() -> bool:
+        [told] = [worker.vitals for worker in ask(tracker, lambda opened: opened.workers())]
+        shown = [row[5:] for row in browser.rows("Workers, those in trouble first")]
+        rate, memory = round(told.rate, 1), round(told.memory / 1e6, 1)
+        expected = [str(told.pages), f"{rate:g}/s", f"{memory:g} MB"]
+        return told.pages >= 15 and shown == [expected]
+
+    # A worker tells with each renewal, every third of LEASE_TIMEOUT.
+    until(same, "what the worker told last", patience=90)
 
 
 def test_something_is_seen_soon(browser: Browser, ui: str) -> None:

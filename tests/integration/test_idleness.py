@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from crawling.idle_report import idle_text, idle_workers, waiting_of
+from crawling.idle_report import idle_text, idle_workers, waiting_of, worker_json, worker_text
 from crawling.tracker.idleness import Idle, of_domain
+from crawling.tracker.tracker import NOTHING_TOLD, Vitals
 from tests.integration.tracking import CRAWL, OTHER, books, lease, offer, offers, settle, submit
 
 if TYPE_CHECKING:
@@ -101,6 +102,31 @@ async def test_as_many_in_flight_as_may_be(make_tracker: MakeTracker) -> None:
     waiting, workers = await why(tracker)
 
     assert (waiting, sorted(workers)) == (["elsewhere"], ["busy", "elsewhere"])
+
+
+async def test_a_worker_tells_its_pages_rate_and_memory(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(lease_timeout=60.0)
+    await submit(tracker, *(offer("page", f"{n}.example") for n in range(8)))
+    await lease(tracker, 1, worker=WORKER)
+    assert [worker.vitals for worker in await tracker.workers()] == [NOTHING_TOLD]
+
+    told = Vitals(pages=12, rate=0.25, memory=98_304_000)
+    assert await tracker.renew(WORKER, vitals=told)
+    assert [worker.vitals for worker in await tracker.workers()] == [told]
+    # Of shards, some are new to the worker: they have not been told yet.
+    await lease(tracker, worker=WORKER)
+    [pair] = await idle_workers(tracker)
+    assert pair[0].vitals == told
+    assert "holds 8  12 pages, 0.2/s, 98.3 MB  alive for" in worker_text(*pair)
+    shown = worker_json(*pair)
+    assert (shown["pages"], shown["rate"], shown["memory"]) == told
+    assert "vitals" not in shown
+
+    assert await tracker.renew(WORKER)
+    assert [worker.vitals for worker in await tracker.workers()] == [told]
+    await tracker.leave(WORKER)
+    await lease(tracker, 1, worker=WORKER)
+    assert [worker.vitals for worker in await tracker.workers()] == [NOTHING_TOLD]
 
 
 async def test_a_worker_tells_its_trouble(make_tracker: MakeTracker) -> None:

@@ -16,6 +16,7 @@ from tests.integration.redis_fleet import LASTING, all_keys, pattern_of, redis_t
 from tests.integration.tracking import (
     CRAWL,
     OTHER,
+    WORKER,
     books,
     fetch_all,
     lease,
@@ -49,6 +50,24 @@ async def test_scripts_that_redis_forgot_are_sent_again(redis: Redis, redis_url:
         redis.script_flush()
 
         assert paths(await lease(tracker)) == ["page"]
+
+
+async def test_books_that_count_no_depths_yet_go_on(redis: Redis, redis_url: str) -> None:
+    async with redis_tracker(redis_url) as tracker:
+        await submit(tracker, *offers(2))
+        _, failed = await lease(tracker)
+        await settle(tracker, failed, "failed")
+        for book in redis.scan_iter("fleet:crawl:*"):
+            redis.hdel(book, "depth:0")
+
+        await tracker.retry(CRAWL)
+        assert (await books(tracker)).by_depth == {}
+        await tracker.leave(WORKER)
+        leases = (await tracker.lease(WORKER, 9, "link")).leases
+        await tracker.settle(WORKER, [Outcome(each, "done") for each in leases])
+
+        # What was not counted before its retry is not counted after it.
+        assert (await books(tracker)).by_depth == {0: 1}
 
 
 async def test_a_full_redis_takes_no_seeds_but_leases_and_settles(

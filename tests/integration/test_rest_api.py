@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crawling.tracker.connect import _make as tracker_at
-from crawling.tracker.tracker import CrawlId, TrackerConfig
+from crawling.tracker.tracker import CrawlId, TrackerConfig, Vitals
 from tests.integration.serving import serving
 from tests.integration.tracking import CRAWL, OTHER, lease, offer, offers, settle, submit, until
 
@@ -52,6 +52,8 @@ async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) 
     assert alone["reasons"] == dict(status.reasons)
     assert sum(alone["failures"].values()) == status.failed
     assert alone["statuses"] == {str(code): n for code, n in status.statuses.items()}
+    assert alone["by_status"] == {str(code): n for code, n in status.by_status.items()}
+    assert alone["by_depth"] == {str(depth): n for depth, n in status.by_depth.items()}
     assert (alone["started"], alone["ended"]) == (status.started, status.ended)
 
     async def listed() -> bool:
@@ -269,7 +271,7 @@ async def test_why_a_crawl_waits_is_told_by_domain(rest: Served, tracker: Tracke
 async def test_workers_are_listed_with_what_they_hold(rest: Served, tracker: Tracker) -> None:
     await submit(tracker, *offers(3))
     await lease(tracker, 2, worker="host:1:link:abc")
-    await tracker.renew("host:1:link:abc")
+    await tracker.renew("host:1:link:abc", vitals=Vitals(12, 0.25, 98_304_000))
     await tracker.lease("host:2:id:def", 1, "id")
     await tracker.renew("host:2:id:def", trouble="Kafka is away")
 
@@ -278,6 +280,8 @@ async def test_workers_are_listed_with_what_they_hold(rest: Served, tracker: Tra
     rows = [(row["worker"], row["leased"], row["why"]) for row in found["workers"]]
     assert rows == [("host:2:id:def", 0, "trouble"), ("host:1:link:abc", 2, "busy")]
     assert found["workers"][0]["trouble"] == "Kafka is away"
+    told = [(row["pages"], row["rate"], row["memory"]) for row in found["workers"]]
+    assert told == [(0, 0.0, 0), (12, 0.25, 98_304_000)]
     assert found["total"] == 2
     one = await rest.get("/workers", limit=1)
     assert (len(one["workers"]), one["next"]) == (1, "1")

@@ -14,13 +14,29 @@ import pytest
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.sqlite_store import SqliteStore
 from crawling.tracker.sqlite_tracker import SqliteTracker
-from crawling.tracker.tracker import TrackerConfig
-from tests.integration.tracking import CRAWL, offer, submit
+from crawling.tracker.tracker import Outcome, TrackerConfig
+from tests.integration.tracking import (
+    CRAWL,
+    WORKER,
+    books,
+    lease,
+    offer,
+    offers,
+    settle,
+    submit,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONFIG = TrackerConfig(hits=0)
+#: Columns that a file of version 4 has not.
+NEW_IN_5 = [
+    ("crawls", "depths"),
+    ("workers", "pages"),
+    ("workers", "rate"),
+    ("workers", "memory"),
+]
 
 
 @pytest.fixture
@@ -97,6 +113,35 @@ async def test_a_file_of_another_version_is_refused(path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
 
     assert "version 99" in await refusal(SqliteTracker(f"sqlite:///{path}", CONFIG))
+
+
+async def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
+    old = await opened(f"sqlite:///{path}")
+    await submit(old, *offers(3))
+    done, failed, _ = await lease(old)
+    await settle(old, done)
+    await settle(old, failed, "failed", reason="http_500")
+    await old.close()
+    with closing(sqlite3.connect(path)) as db:
+        for table, column in NEW_IN_5:
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 4")
+
+    tracker, beside = await opened(f"sqlite:///{path}"), await opened(f"sqlite:///{path}")
+
+    status = await books(tracker)
+    assert (status.done, status.failed, status.leased) == (1, 1, 1)
+    assert (status.by_depth, status.by_status) == ({}, {200: 1, 500: 1})
+    await tracker.leave(WORKER)
+    assert await tracker.retry(CRAWL) == 1
+    granted = await tracker.lease(WORKER, 9, "link")
+    accepted = await tracker.settle(WORKER, [Outcome(each, "done") for each in granted.leases])
+    assert accepted == [True, True]
+    # What was not counted before its retry is not counted after it.
+    assert (await books(beside)).by_depth == {0: 1}
+    assert [worker.worker for worker in await beside.workers()] == [WORKER]
+    await tracker.close()
+    await beside.close()
 
 
 async def test_a_folder_that_does_not_exist_is_refused(path: Path) -> None:

@@ -61,6 +61,40 @@ async def test_statuses_reasons_and_bytes_are_counted(tracker: Tracker) -> None:
     assert status.size == 33
 
 
+async def test_what_has_ended_is_counted_by_depth_and_by_status(tracker: Tracker) -> None:
+    depths = [0, 0, 1, 2, 1, 31, 32, 33, 70_000]
+    await submit(tracker, *(offer(str(n), depth=depth) for n, depth in enumerate(depths)))
+    leases = {int(each.url.rpartition("/")[2]): each for each in await lease(tracker)}
+    await settle(tracker, leases[0], "dropped")
+    await settle(tracker, leases[1], "failed", reason="http_404")
+    await settle(tracker, leases[2], status=404)
+    await settle(tracker, leases[3], "failed", reason="dns")
+    await settle(tracker, leases[4], "retry")
+    for n in range(5, 9):
+        assert await settle(tracker, leases[n], status=200)
+        assert not await settle(tracker, leases[n], status=200)
+
+    status = await books(tracker)
+
+    assert status.by_depth == {0: 1, 1: 1, 2: 1, 31: 1, 32: 3}
+    assert list(status.by_depth) == [0, 1, 2, 31, 32]
+    assert status.by_status == {200: 4, 404: 2}
+
+
+async def test_what_is_retried_has_not_ended(tracker: Tracker) -> None:
+    await submit(tracker, offer("0"), offer("1", depth=1))
+    for leased in await lease(tracker):
+        await settle(tracker, leased, "failed", reason="http_500")
+
+    await tracker.retry(CRAWL)
+
+    status = await books(tracker)
+    assert (status.by_depth, status.by_status) == ({}, {})
+    for leased in await lease(tracker):
+        await settle(tracker, leased)
+    assert (await books(tracker)).by_depth == {0: 1, 1: 1}
+
+
 async def test_a_refused_link_is_accepted_and_dropped_once(tracker: Tracker) -> None:
     await submit(tracker, *offers(2))
     first, second = await lease(tracker)

@@ -243,6 +243,7 @@ class Machine(RuleBasedStateMachine):
             assert (status.duplicates, status.size) == (crawl.duplicates, crawl.size)
             assert Counter(status.reasons) == crawl.reasons
             assert Counter(status.statuses) == crawl.statuses
+            assert Counter(status.by_depth) == crawl.by_depth
 
     @invariant()
     def domains_and_workers_agree(self) -> None:

@@ -65,6 +65,11 @@ class Crawl:
         del ended[""]
         return +(ended + self.refused)
 
+    @property
+    def by_depth(self) -> Counter[int]:
+        ended = [each for each in self.requests if each.state.startswith(("done", "failed"))]
+        return Counter(each.offer.depth for each in ended)
+
     def followed(self, fingerprint: bytes) -> tuple[bytes, Request | str | None]:
         while isinstance(state := self.seen.get(fingerprint), bytes):
             fingerprint = state

@@ -59,6 +59,7 @@ async def balanced(tracker: Tracker) -> None:
         columns = (status.queued, status.delayed, status.leased, status.done)
         assert min(*columns, status.failed, status.dropped, status.duplicates) >= 0, status
         assert sum(status.statuses.values()) == status.done, status
+        assert sum(status.by_depth.values()) == status.done + status.failed, status
         assert sum(status.reasons.values()) == status.failed + status.dropped, status
     assert await tracker.audit() == []
 

@@ -67,6 +67,9 @@ WORKERS: tuple[Column[tuple[WorkerStatus, Idle]], ...] = (
     Column("process", lambda row: row[0].pid),
     Column("spider", lambda row: row[0].spiderid, is_text=True, wide=80),
     Column("holds", lambda row: row[0].leased),
+    Column("pages", lambda row: row[0].vitals.pages, wide=100),
+    Column("/s", lambda row: row[0].vitals.rate, _rate, wide=100),
+    Column("memory", lambda row: row[0].vitals.memory, size_text, wide=100),
     Column("alive", lambda row: row[0].deadline, lambda until: f"{until - time.time():.0f} s"),
     Column("", lambda row: row[1], _idle, is_text=True),
 )

@@ -44,6 +44,7 @@ PATTERNS = (
     "fleet:views",
     "fleet:workers",
     "fleet:troubles",
+    "fleet:vitals",
     "fleet:leases:{worker}",
     "fleet:dead",
     "fleet:dead:{grave}",
@@ -97,6 +98,10 @@ class Keys:
     @property
     def troubles(self) -> str:
         return f"{self.tag}fleet:troubles"
+
+    @property
+    def vitals(self) -> str:
+        return f"{self.tag}fleet:vitals"
 
     @property
     def outbox(self) -> str:

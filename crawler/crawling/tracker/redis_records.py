@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from crawling.tracker.keys import escape
-from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, Failure, Lease, Trace
+from crawling.tracker.tracker import (
+    NOTHING_TOLD,
+    CrawlId,
+    CrawlOptions,
+    CrawlStatus,
+    Failure,
+    Lease,
+    Trace,
+    Vitals,
+    by_depth,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -147,6 +157,7 @@ def unpack_status(book: Mapping[bytes, bytes]) -> CrawlStatus:
         ended=int(book[b"ended"]) / 1000 if book[b"ended"] else None,
         reasons={reason: count for reason, count in reasons.items() if count},
         statuses={int(code): count for code, count in _counts(book, b"status:").items()},
+        by_depth=by_depth(_counts(book, b"depth:")),
     )
 
 
@@ -156,6 +167,17 @@ def _counts(book: Mapping[bytes, bytes], prefix: bytes) -> dict[str, int]:
         for field, count in book.items()
         if field.startswith(prefix)
     }
+
+
+def vitals_text(vitals: Vitals | None) -> str:
+    return "" if vitals is None else " ".join(map(str, vitals))
+
+
+def unpack_vitals(told: bytes | None) -> Vitals:
+    if told is None:
+        return NOTHING_TOLD
+    pages, rate, memory = told.split()
+    return Vitals(int(pages), float(rate), int(memory))
 
 
 def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from crawling.tracker.redis_records import (
     unpack_crawl_id,
     unpack_options,
     unpack_request,
+    vitals_text,
 )
 from crawling.tracker.redis_wake import WakeUp
 from crawling.tracker.redis_watch import DeathWatch
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
         State,
         Submission,
         TrackerConfig,
+        Vitals,
     )
 
 logger = logging.getLogger(__name__)
@@ -175,12 +177,22 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         return accepted, is_quiet
 
     async def renew(
-        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+        self,
+        worker: str,
+        trouble: str = "",
+        held: Sequence[Lease] | None = None,
+        *,
+        vitals: Vitals | None = None,
     ) -> bool:
-        return await self.renew_as_of(self.called, worker, trouble, held)
+        return await self.renew_as_of(self.called, worker, trouble, held, vitals)
 
     async def renew_as_of(
-        self, called: int, worker: str, trouble: str, held: Sequence[Lease] | None
+        self,
+        called: int,
+        worker: str,
+        trouble: str,
+        held: Sequence[Lease] | None,
+        vitals: Vitals | None = None,
     ) -> bool:
         """Renew; *held* is what the worker worked on when `lease` had been called so often."""
         told = held is not None and {
@@ -189,7 +201,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
             "leases": [lease.token.encode() + lease.rid for lease in held],
         }
         renewed, back = await self._scripts.run(
-            "renew", worker, self._timeout_ms, trouble, pack(told)
+            "renew", worker, self._timeout_ms, trouble, pack(told), vitals_text(vitals)
         )
         if back:
             logger.warning(

@@ -17,6 +17,7 @@ from crawling.tracker.redis_records import (
     unpack_failure,
     unpack_status,
     unpack_trace,
+    unpack_vitals,
 )
 from crawling.tracker.redis_watch import read_deadlines
 from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
@@ -177,12 +178,14 @@ class RedisViews(Tracker):
         with redis_errors():
             deadlines = await read_deadlines(self._redis, self.keys)
         troubles = await self._ask("HGETALL", self.keys.troubles)
+        vitals = await self._ask("HGETALL", self.keys.vitals)
         return [
             WorkerStatus(
                 worker,
                 deadline / 1000,
                 await self._ask("HLEN", self.keys.leases(worker)),
                 text(troubles.get(worker.encode(), b"")),
+                unpack_vitals(vitals.get(worker.encode())),
             )
             for worker, deadline in deadlines
         ]

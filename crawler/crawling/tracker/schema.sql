@@ -6,7 +6,8 @@ INSERT INTO sequence VALUES (1);
 
 -- The books of a crawl.  `run` numbers what it queued since it was last stopped (0: nothing
 -- may be queued), `void` is the highest request of the runs before, `reported` the epoch of
--- the last finished event, `boost` is added to the priority of each request.
+-- the last finished event, `boost` is added to the priority of each request,
+-- `depths` counts what is done or has failed.
 CREATE TABLE crawls (
     id INTEGER PRIMARY KEY,
     spiderid TEXT NOT NULL,
@@ -35,6 +36,7 @@ CREATE TABLE crawls (
     expires REAL,
     reasons TEXT NOT NULL,
     statuses TEXT NOT NULL,
+    depths TEXT NOT NULL DEFAULT '{}',
     UNIQUE (spiderid, appid, crawlid)
 );
 CREATE INDEX crawls_held ON crawls (hold) WHERE hold IS NOT NULL;
@@ -179,14 +181,17 @@ CREATE TABLE domains (
 ) WITHOUT ROWID;
 
 -- `host` and `process` tell whether the worker's process still exists, `trouble` why it
--- leases nothing.
+-- leases nothing; pages, rate and memory (bytes) are what it told last.
 CREATE TABLE workers (
     worker TEXT PRIMARY KEY,
     deadline REAL NOT NULL,
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
     process TEXT NOT NULL,
-    trouble TEXT NOT NULL
+    trouble TEXT NOT NULL,
+    pages INTEGER NOT NULL DEFAULT 0,
+    rate REAL NOT NULL DEFAULT 0,
+    memory INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 
 CREATE TABLE sources (

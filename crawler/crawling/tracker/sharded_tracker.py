@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from crawling.tracker.mailbox import Mailbox
     from crawling.tracker.shard import Book, Entered
-    from crawling.tracker.tracker import Entry, Outcome, Source, State, TrackerConfig
+    from crawling.tracker.tracker import Entry, Outcome, Source, State, TrackerConfig, Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -260,13 +260,18 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
         )
 
     async def renew(
-        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+        self,
+        worker: str,
+        trouble: str = "",
+        held: Sequence[Lease] | None = None,
+        *,
+        vitals: Vitals | None = None,
     ) -> bool:
         """Renew in every shard; dead in one of them, the worker is dead in all."""
         # The count is read now: what is lent from here on is not in *held*.
         shards = [(shard, shard.called) for shard in self._leased_in.get(worker, ())]
         renewed = await of_all(
-            shard.renew_as_of(called, worker, trouble, held) for shard, called in shards
+            shard.renew_as_of(called, worker, trouble, held, vitals) for shard, called in shards
         )
         if shards and not all(renewed):
             await self.leave(worker)

@@ -94,6 +94,8 @@ class ShardedViews(Tracker):
                     max(known.deadline, worker.deadline),
                     known.leased + worker.leased,
                     known.trouble or worker.trouble,
+                    # The most pages are the latest: one that leased there since is not told yet.
+                    max(known.vitals, worker.vitals),
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
 
@@ -204,6 +206,7 @@ class ShardedViews(Tracker):
             started=min(each.started for each in newest),
             reasons=_sum(each.reasons for each in known),
             statuses=_sum(each.statuses for each in known),
+            by_depth=dict(sorted(_sum(each.by_depth for each in known).items())),
         )
 
 

@@ -9,7 +9,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from crawling.tracker.sqlite_queues import Arrivals
-from crawling.tracker.tracker import CrawlId, CrawlOptions, CrawlStatus, State
+from crawling.tracker.tracker import (
+    DEEPEST,
+    CrawlId,
+    CrawlOptions,
+    CrawlStatus,
+    State,
+    by_depth,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,6 +59,7 @@ class Books:
     expires: float | None
     reasons: dict[str, int]
     statuses: dict[str, int]
+    depths: dict[str, int]
 
     @property
     def name(self) -> CrawlId:
@@ -81,14 +89,19 @@ class Books:
         else:
             self.reasons.pop(reason, None)
 
+    def count_depth(self, depth: int, count: int = 1) -> None:
+        """Count what is done or has failed, or (-1) does so no longer."""
+        key = str(min(depth, DEEPEST))
+        self.depths[key] = self.depths.get(key, 0) + count
+
 
 #: Seconds within which two clocks are read together; a start is off by no more.
 SAME_MOMENT = 0.0002
-_CHANGING = [column.name for column in fields(Books)[4:-2]]
+_CHANGING = [column.name for column in fields(Books)[4:-3]]
 _changing = attrgetter(*_CHANGING)
 _SAVE = (
     f"UPDATE crawls SET {', '.join(f'{name} = ?' for name in _CHANGING)}, "  # noqa: S608 - our own column names
-    "reasons = ?, statuses = ? WHERE id = ?"
+    "reasons = ?, statuses = ?, depths = ? WHERE id = ?"
 )
 
 
@@ -123,8 +136,8 @@ class Step:
         if number not in self._crawls:
             row = self.db.execute("SELECT * FROM crawls WHERE id = ?", (number,)).fetchone()
             self._crawls[number] = Books(
-                *row[:-2],
-                *map(json.loads, row[-2:]),
+                *row[:-3],
+                *map(json.loads, row[-3:]),
             )
             self._before[number] = row[4:]
         return self._crawls[number]
@@ -139,7 +152,7 @@ class Step:
         number = self.numbers(1)
         self.db.execute(
             "INSERT INTO crawls VALUES "
-            "(?,?,?,?,'running',1,0,?,0,?,0,0, 0,0,0,0,0,0,0,0,0, ?,NULL,NULL,NULL,'{}','{}')",
+            "(?,?,?,?,'running',1,0,?,0,?,0,0, 0,0,0,0,0,0,0,0,0, ?,NULL,NULL,NULL,'{}','{}','{}')",
             (number, *crawl, self.new_run(), number, self.now),
         )
         return self.books(number)
@@ -218,7 +231,7 @@ class Step:
         for books in self._crawls.values():
             if books.is_over(self.now):
                 self._finish(books)
-            counts = json.dumps(books.reasons), json.dumps(books.statuses)
+            counts = map(json.dumps, (books.reasons, books.statuses, books.depths))
             after = (*_changing(books), *counts)
             if after != self._before[books.id]:
                 self.db.execute(_SAVE, (*after, books.id))
@@ -242,6 +255,7 @@ class Step:
             ended=books.ended,
             reasons=dict(books.reasons),
             statuses={int(status): count for status, count in books.statuses.items()},
+            by_depth=by_depth(books.depths),
         )
 
     def _finish(self, books: Books) -> None:

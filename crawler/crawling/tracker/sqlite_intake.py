@@ -130,6 +130,7 @@ class Intake:
             if is_last:
                 self._books.failed -= 1
                 self._books.give_reason(request.reason, -1)
+                self._books.count_depth(request.offer.depth, -1)
                 self._queue(request.offer, fingerprint, request.home)
         self._step.db.executemany("DELETE FROM failures WHERE id = ?", handled)
         return self._save()

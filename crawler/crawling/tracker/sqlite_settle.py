@@ -180,6 +180,7 @@ def fail(step: Step, request: Request, reason: str, detail: str) -> None:
     books = step.books(request.crawl)
     books.failed += 1
     books.give_reason(reason)
+    books.count_depth(request.depth)
     story = {"reason": reason, "detail": blob_of(detail[:MAX_DETAIL])}
     step.db.execute(_FAILURE, {**vars(request), **story})
     _end(step, request, f"failed {reason}")
@@ -220,6 +221,7 @@ def _settle(step: Step, request: Request, outcome: Outcome) -> None:
 def _done(step: Step, books: Books, request: Request, outcome: Outcome) -> None:
     books.done += 1
     books.size += outcome.size
+    books.count_depth(request.depth)
     if outcome.status:
         status = str(outcome.status)
         books.statuses[status] = books.statuses.get(status, 0) + 1

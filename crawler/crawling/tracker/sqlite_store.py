@@ -12,13 +12,24 @@ from crawling.exceptions import ConfigError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Raised whenever `schema.sql` changes: an older file is refused, never misread.
-SCHEMA_VERSION = 4
+#: Raised whenever `schema.sql` changes: a file of a version that is not among `_UPGRADES`
+#: is refused, never misread.
+SCHEMA_VERSION = 5
 #: Marks a file as ours ("flee"), so that no other program's database is taken for one.
 APPLICATION_ID = 0x666C6565
 #: Seconds to wait for another process's transaction; ours take milliseconds.
 BUSY_TIMEOUT = 10.0
 
+#: What makes a file of an older version one of the next: new columns with defaults, for
+#: which no row is written anew.
+_UPGRADES = {
+    4: (
+        "ALTER TABLE crawls ADD COLUMN depths TEXT NOT NULL DEFAULT '{}'",
+        "ALTER TABLE workers ADD COLUMN pages INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN rate REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE workers ADD COLUMN memory INTEGER NOT NULL DEFAULT 0",
+    )
+}
 _SCHEMA = Path(__file__).with_name("schema.sql")
 
 
@@ -81,12 +92,8 @@ class SqliteStore:
             _create(db, self.path)
         elif owner != APPLICATION_ID:
             raise ConfigError("TRACKER", f"{self.path!r} is another program's database")
-        elif version != SCHEMA_VERSION:
-            raise ConfigError(
-                "TRACKER",
-                f"{self.path!r} has schema version {version}, this scrapy-fleet reads "
-                f"{SCHEMA_VERSION}: finish it with the version that began it",
-            )
+        else:
+            _upgrade(db, self.path)
         # A process that dies loses nothing with NORMAL; only a power cut may take back
         # the last moments, and never half a transaction.
         db.execute("PRAGMA synchronous = NORMAL")
@@ -115,6 +122,23 @@ def _create(db: sqlite3.Connection, path: str) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     db.execute("COMMIT")
+
+
+def _upgrade(db: sqlite3.Connection, path: str) -> None:
+    """Bring the file to our version in one step, whoever else opens it; refuse what we cannot."""
+    while (version := db.execute("PRAGMA user_version").fetchone()[0]) != SCHEMA_VERSION:
+        if version not in _UPGRADES:
+            raise ConfigError(
+                "TRACKER",
+                f"{path!r} has schema version {version}, this scrapy-fleet reads "
+                f"{SCHEMA_VERSION}: finish it with the version that began it",
+            )
+        db.execute("BEGIN IMMEDIATE")
+        if db.execute("PRAGMA user_version").fetchone()[0] == version:
+            for statement in _UPGRADES[version]:
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {version + 1}")
+        db.execute("COMMIT")
 
 
 def _path_of(url: str) -> str:

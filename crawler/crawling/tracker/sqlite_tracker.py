@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         Submitted,
         Trace,
         TrackerConfig,
+        Vitals,
         WorkerStatus,
     )
 
@@ -128,11 +129,16 @@ class SqliteTracker(Tracker):
         return await self._change(lambda step: settle(step, worker, outcomes))
 
     async def renew(
-        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+        self,
+        worker: str,
+        trouble: str = "",
+        held: Sequence[Lease] | None = None,
+        *,
+        vitals: Vitals | None = None,
     ) -> bool:
         # Nothing that a file has confirmed is taken back while its workers live.
         del held
-        return await self._run(lambda step: sqlite_workers.renew(step, worker, trouble))
+        return await self._run(lambda step: sqlite_workers.renew(step, worker, trouble, vitals))
 
     async def leave(self, worker: str) -> int:
         return await self._change(lambda step: sqlite_workers.leave(step, worker))

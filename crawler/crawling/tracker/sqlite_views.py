@@ -16,6 +16,7 @@ from crawling.tracker.tracker import (
     Failure,
     QueuedIn,
     Trace,
+    Vitals,
     WorkerStatus,
 )
 
@@ -98,9 +99,12 @@ def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
 def workers(step: Step) -> list[WorkerStatus]:
     rows = step.db.execute(
         "SELECT worker, deadline, (SELECT count(*) FROM requests "
-        "WHERE requests.worker = workers.worker), trouble FROM workers"
+        "WHERE requests.worker = workers.worker), trouble, pages, rate, memory FROM workers"
     )
-    return [WorkerStatus(*row) for row in rows]
+    return [
+        WorkerStatus(worker, deadline, leased, trouble, Vitals(*told))
+        for worker, deadline, leased, trouble, *told in rows
+    ]
 
 
 def failed(

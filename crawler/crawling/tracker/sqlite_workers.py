@@ -12,6 +12,7 @@ from crawling.tracker.sqlite_settle import bury, leased_by, release, unlease
 if TYPE_CHECKING:
     from crawling.tracker.sqlite_books import Step
     from crawling.tracker.sqlite_settle import Request
+    from crawling.tracker.tracker import Vitals
 
 #: How many leases of the dead one step takes back, so that no transaction is long.
 RECLAIM_STEP = 1_000
@@ -47,18 +48,23 @@ def register(step: Step, worker: str) -> None:
     deadline = step.now + step.config.lease_timeout
     pid = os.getpid()
     step.db.execute(
-        "INSERT INTO workers VALUES (?, ?, ?, ?, ?, '') "
+        "INSERT INTO workers VALUES (?, ?, ?, ?, ?, '', 0, 0, 0) "
         "ON CONFLICT DO UPDATE SET deadline = excluded.deadline",
         (worker, deadline, _host(), pid, _process_once(pid)),
     )
 
 
-def renew(step: Step, worker: str, trouble: str) -> bool:
+def renew(step: Step, worker: str, trouble: str, vitals: Vitals | None) -> bool:
     deadline = step.now + step.config.lease_timeout
     changed = step.db.execute(
         "UPDATE workers SET deadline = ?, trouble = ? WHERE worker = ?",
         (deadline, trouble, worker),
     )
+    if vitals is not None:
+        step.db.execute(
+            "UPDATE workers SET pages = ?, rate = ?, memory = ? WHERE worker = ?",
+            (*vitals, worker),
+        )
     return changed.rowcount == 1
 
 

@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import quote, unquote
@@ -42,6 +43,9 @@ def is_failure(reason: str) -> bool:
     return reason in FAILED_REASONS or reason.startswith("http_")
 
 
+#: What ended at this depth or below is counted together: sites that link on for ever have
+#: more depths than anybody reads.
+DEEPEST = 32
 #: Crawls whose books are asked for together.
 TOGETHER = 50
 #: What becomes of a lease.
@@ -252,7 +256,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class CrawlStatus:
-    """The books of one crawl: accepted is the sum of the six columns after it."""
+    """The books of one crawl: accepted is the sum of the six columns after it.
+
+    *by_depth* counts what is done or has failed; that at `DEEPEST` stands for all below.
+    """
 
     crawl: CrawlId
     state: State
@@ -271,6 +278,17 @@ class CrawlStatus:
     ended: float | None
     reasons: Mapping[str, int]
     statuses: Mapping[int, int]
+    by_depth: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def by_status(self) -> dict[int, int]:
+        """Return what is done or has failed with an HTTP status, by that of its last answer."""
+        counts = Counter(self.statuses)
+        for reason, count in self.reasons.items():
+            begin, _, status = reason.partition("_")
+            if begin == "http" and status.isdecimal():
+                counts[int(status)] += count
+        return dict(sorted(counts.items()))
 
     @property
     def outstanding(self) -> int:
@@ -335,17 +353,33 @@ class DomainSetting(NamedTuple):
     blocked: bool = False
 
 
+class Vitals(NamedTuple):
+    """What a worker tells of itself with each renewal.
+
+    *pages* since it began, *rate* of them a second lately, *memory* in bytes; 0: not told.
+    """
+
+    pages: int = 0
+    rate: float = 0.0
+    memory: int = 0
+
+
+NOTHING_TOLD = Vitals()
+
+
 @dataclass(frozen=True)
 class WorkerStatus:
     """A worker; the fleet's own are named `host:pid:spider:token`, see `worker_name`.
 
-    *trouble* is what keeps it from leasing, in its own words.
+    *trouble* is what keeps it from leasing, in its own words; *vitals* are as old as its
+    last renewal.
     """
 
     worker: str
     deadline: float
     leased: int
     trouble: str = ""
+    vitals: Vitals = NOTHING_TOLD
 
     @property
     def host(self) -> str:
@@ -417,6 +451,15 @@ def place_of(after: str) -> tuple[int, int]:
     return int(first), int(second)
 
 
+def by_depth(counts: Mapping[str, int]) -> dict[int, int]:
+    """Return *counts* as a status has them, from the seeds on.
+
+    What failed under a version that counted no depths, and was retried since, leaves less
+    than nothing.
+    """
+    return {int(depth): counts[depth] for depth in sorted(counts, key=int) if counts[depth] > 0}
+
+
 class Event(NamedTuple):
     """One entry of the outbox: *id* orders them, *body* is the JSON of design section 9."""
 
@@ -480,13 +523,19 @@ class Tracker(ABC):
 
     @abstractmethod
     async def renew(
-        self, worker: str, trouble: str = "", held: Sequence[Lease] | None = None
+        self,
+        worker: str,
+        trouble: str = "",
+        held: Sequence[Lease] | None = None,
+        *,
+        vitals: Vitals | None = None,
     ) -> bool:
         """Let all leases of the worker run on; False when it was declared dead.
 
         *trouble* is told to who looks at the workers: why this one leases nothing.  *held*
         is all that it works on, told while no `lease` of it is on its way: what else it
-        has, because a failover took the end of a lease back, is given to others.
+        has, because a failover took the end of a lease back, is given to others.  *vitals*
+        stay as they were told last.
         """
 
     @abstractmethod

@@ -145,6 +145,7 @@ export function confirmed(question, action) {
 const whole = new Intl.NumberFormat("en");
 const tenths = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 export const number = (value) => whole.format(value);
+export const percent = (part) => `${tenths.format(100 * part)} %`;
 export const rate = (value) => `${tenths.format(value)}/s`;
 export const moment = (seconds) => (seconds ? new Date(seconds * 1000).toLocaleString() : "–");
 

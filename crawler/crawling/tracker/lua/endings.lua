@@ -12,6 +12,12 @@ local function give_back_units(c, r, domain)
   r.flags, r.unit_of = 0, nil
 end
 
+-- As DEEPEST in tracker.py.
+local DEEPEST = 32
+
+-- What is done or has failed, by depth.
+local function count_depth(c, r, n) add(c, 'depth:' .. math.min(r.depth, DEEPEST), n) end
+
 local function drop(c, q, r, reason)
   local _, domain = split(q)
   give_back_units(c, r, domain)
@@ -25,6 +31,7 @@ local function fail(c, q, priority, r, reason, detail)
   give_back_units(c, r, domain)
   add(c, 'failed', 1)
   add(c, 'reason:' .. reason, 1)
+  count_depth(c, r, 1)
   set_state(c, r, 'f' .. reason)
   call('HSET', fleet .. 'failed:' .. c.cno, r.fp,
     cmsgpack.pack({q, priority, reason, detail, now, build(r)}))
@@ -103,6 +110,7 @@ end
 local function bury(worker, kind)
   call('ZREM', workers, worker)
   call('HDEL', fleet .. 'troubles', worker)
+  call('HDEL', fleet .. 'vitals', worker)
   local leases = fleet .. 'leases:' .. worker
   local n = call('HLEN', leases)
   if n > 0 then

@@ -8,10 +8,11 @@ ARGV[2]  timeout  ms until a worker that does not renew may be declared dead
 ARGV[3]  trouble  what keeps it from leasing, or ''
 ARGV[4]  held     msgpack map: incarnation, called (calls of lease, when this was written), leases
                   (those it works on, token and number of the request); nil: not told
+ARGV[5]  vitals   pages, rate and memory as text; '': not told
 Returns  {1, or 0 when the worker was declared dead or never leased; leases taken back}
 ]]
 local worker, timeout, trouble = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local told = cmsgpack.unpack(ARGV[4])
+local told, vitals = cmsgpack.unpack(ARGV[4]), ARGV[5]
 
 -- What was lent later than that the worker may hold by now.
 local function take_back_ended()
@@ -33,6 +34,7 @@ if trouble == '' then
 else
   call('HSET', fleet .. 'troubles', worker, trouble)
 end
+if vitals ~= '' then call('HSET', fleet .. 'vitals', worker, vitals) end
 local back = take_back_ended()
 finish_call()
 return {1, back}

@@ -35,6 +35,7 @@ local function requeue(c, failed, f)
   call('HSET', bucket_of(c, f.fp), f.fp, rid_of(r.seq))
   add(c, 'failed', -1)
   add(c, 'reason:' .. f.reason, -1)
+  count_depth(c, r, -1)
   add(c, 'queued', 1)
   push(c, f.q, priority, build(r))
   return 1

@@ -95,6 +95,7 @@ end
 local function done(c, domain, r, o)
   add(c, 'done', 1)
   add(c, 'size', o[7])
+  count_depth(c, r, 1)
   if o[6] > 0 then add(c, 'status:' .. o[6], 1) end
   set_state(c, r, 'd')
   if any_busy then call('HDEL', busy, domain) end

@@ -1,7 +1,7 @@
 // One crawl: its books, where it waits, what failed and why, and what can be done about it.
 
 import { get, pathOf, send } from "../api.js";
-import { confirmed, duration, facts, field, h, moment, notify, number, pager, put, rate, size, table, why } from "../dom.js";
+import { confirmed, duration, facts, field, h, moment, notify, number, pager, percent, put, rate, size, table, why } from "../dom.js";
 import { onClick, onSubmit } from "../forms.js";
 import { every, gently, idOf, live } from "../live.js";
 import { failures } from "./failures.js";
@@ -9,6 +9,8 @@ import { progress } from "./crawls.js";
 
 const LIMIT = 20;
 const SLOW = 10_000;
+// The tracker counts all below together.
+const DEEPEST = 32;
 
 export const title = ([, , crawlid]) => `Crawl ${crawlid}`;
 
@@ -20,9 +22,10 @@ export function show({ content, names, signal, guarded }) {
   let now = null;
 
   const state = h("p", { class: "standing" });
-  const counts = facts("tiles");
+  const books = facts("tiles");
   const more = facts();
-  const statuses = facts();
+  const statuses = counts("What is done or has failed, by the status of its last answer", "Status");
+  const depths = counts("What is done or has failed, by depth: links from a seed", "Depth");
   const drops = facts();
   const failed = failures(path, search, signal);
   const domains = table({
@@ -38,10 +41,10 @@ export function show({ content, names, signal, guarded }) {
   const pages = pager("domains", () => loadDomains());
   const actions = buttons(path, id, () => now, () => load());
   content.append(
-    state, actions.element, counts.element,
+    state, actions.element, books.element,
     h("h2", {}, "Failures by reason"), failed.element,
     h("h2", {}, "Domains"), domains.element, pages.element,
-    h("h2", {}, "Pages by status"), statuses.element,
+    h("h2", {}, "By status and by depth"), statuses.element, depths.element,
     h("h2", {}, "Dropped by reason"), drops.element,
     h("h2", {}, "Times and limits"), more.element,
     h("p", {}, h("a", { href: `#/find?${search}` }, "Find a URL of this crawl")),
@@ -60,12 +63,13 @@ export function show({ content, names, signal, guarded }) {
     const { leased, queued, delayed, done, dropped, accepted, duplicates } = crawl;
     put(state, h("span", { class: `state ${crawl.state}` }, crawl.state), " ", ...progress(crawl), ` of ${number(accepted)} have ended`,
       crawl.ended ? "" : `; the rest in ${duration(crawl.eta)}`);
-    counts.update({
+    books.update({
       Accepted: number(accepted), Queued: number(queued), "Waiting for a retry": number(delayed), "In flight": number(leased),
       Done: number(done), Failed: number(crawl.failed), Dropped: number(dropped), "Links met again": number(duplicates),
       "Pages a second": rate(crawl.rate),
     });
-    statuses.update(counted(crawl.statuses, "no page yet"));
+    statuses.update(crawl.by_status);
+    depths.update(crawl.by_depth, (depth) => (Number(depth) === DEEPEST ? `${depth} and more` : depth));
     const passing = Object.entries(crawl.reasons).filter(([reason]) => !(reason in crawl.failures));
     drops.update(counted(Object.fromEntries(passing), "none"));
     more.update({
@@ -92,6 +96,28 @@ export function show({ content, names, signal, guarded }) {
 }
 
 const limit = (value) => (value === null ? "no limit" : number(value));
+
+/** Return a table of counts by a number, with the part that each is of all. */
+function counts(caption, title) {
+  const shown = table({
+    caption,
+    key: (row) => row.name,
+    empty: "Nothing has ended yet.",
+    columns: [
+      { title, show: (row) => [row.name] },
+      { title: "Number", numeric: true, show: (row) => [number(row.count)] },
+      { title: "Part", numeric: true, show: (row) => [percent(row.count / row.total)] },
+    ],
+  });
+  return {
+    element: shown.element,
+    update(found, named = (name) => name) {
+      const total = Object.values(found).reduce((sum, count) => sum + count, 0);
+      // Names that are whole numbers come in their order.
+      shown.update(Object.entries(found).map(([name, count]) => ({ name: named(name), count, total })));
+    },
+  };
+}
 
 function counted(counts, none) {
   const pairs = Object.entries(counts).map(([name, count]) => [name, number(count)]);

@@ -1,7 +1,7 @@
 // The workers, those in trouble first.
 
 import { get } from "../api.js";
-import { duration, h, number, pager, table, why } from "../dom.js";
+import { duration, h, number, pager, rate, size, table, why } from "../dom.js";
 import { every, gently, live } from "../live.js";
 
 const LIMIT = 50;
@@ -18,10 +18,12 @@ export function show({ content, signal, guarded }) {
     columns: [
       { title: "Worker", wide: true, show: (row) => [row.host ? `${row.host} ${row.pid}` : row.worker] },
       { title: "Spider", show: (row) => [row.spiderid] },
-      { title: "Life", show: (row) => [h("span", { class: row.alive ? "state running" : "state expired" }, row.alive ? "alive" : "not heard of")] },
-      { title: "Must be heard of in", numeric: true, show: (row) => [duration(row.deadline - Date.now() / 1000)] },
+      { title: "Life", show: life },
       { title: "Holds", numeric: true, show: (row) => [number(row.leased)] },
       { title: "What it does", wide: true, show: (row) => [why(row)] },
+      { title: "Pages", numeric: true, show: (row) => [told(row) ? number(row.pages) : "–"] },
+      { title: "Rate", numeric: true, show: (row) => [told(row) && row.alive ? rate(row.rate) : "–"] },
+      { title: "Memory", numeric: true, show: (row) => [row.memory ? size(row.memory) : "–"] },
     ],
   });
   content.append(shown.element, pages.element);
@@ -36,4 +38,15 @@ export function show({ content, signal, guarded }) {
   // A worker that is silent changes nothing that would be told.
   every(SLOW, load, signal);
   load();
+}
+
+/** Say whether a worker has told anything of itself: it does with its first renewal. */
+const told = ({ pages, memory }) => pages > 0 || memory > 0;
+
+function life({ alive, deadline }) {
+  const seconds = deadline - Date.now() / 1000;
+  return [
+    h("span", { class: alive ? "state running" : "state expired" }, alive ? "alive" : "not heard of"),
+    alive ? ` for ${duration(seconds)} more` : ` for ${duration(-seconds)}`,
+  ];
 }
