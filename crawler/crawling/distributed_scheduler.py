@@ -22,13 +22,13 @@ from scrapy.utils.reactor import is_reactor_installed
 from crawling.crawl_rules import CrawlRules
 from crawling.engine_hooks import EngineHooks
 from crawling.exceptions import ConfigError, RequestError
-from crawling.held_lease import HeldLease, current_lease
+from crawling.held_lease import HeldLease, belong_to, current_lease
 from crawling.in_flight import InFlight
 from crawling.known_links import KnownLinks
 from crawling.lease_buffer import LeaseBuffer
 from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
-from crawling.request_record import request_of
+from crawling.request_record import request_of, requestid
 from crawling.service.config import read, tracker_config, tracker_url
 from crawling.signals import (
     leases_settled,
@@ -166,6 +166,8 @@ class DistributedScheduler:
         return self._in_flight.enqueue(request)
 
     def next_request(self) -> Request | None:
+        # The engine was woken by a page, whose work this is not.
+        belong_to(None)
         if self._held_back:
             return None
         while (held := self._buffer.pop()) is not None:
@@ -194,7 +196,8 @@ class DistributedScheduler:
         self._crawler.signals.send_catch_log(leases_taken, leases=leases)
         for lease in leases:
             held = HeldLease(lease)
-            logger.debug("Request leased", extra=_extra("lease", lease))
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("Request leased", extra=_extra("lease", lease))
             if self._held_back:
                 self._release(held, "the worker stops")
                 continue
@@ -397,4 +400,5 @@ def _extra(action: str, lease: Lease) -> dict[str, str]:
         "appid": crawl.appid,
         "crawlid": crawl.crawlid,
         "spiderid": crawl.spiderid,
+        "requestid": requestid(lease),
     }

@@ -17,7 +17,7 @@ from scrapy.utils.asyncgen import as_async_generator
 from scrapy.utils.defer import aiter_errback
 from twisted.python.failure import Failure
 
-from crawling.held_lease import held_here, run_in
+from crawling.held_lease import belong_to, held_here, run_in
 from crawling.links import LinkBatch
 from crawling.outcomes import Cancelled, Released, cause_of, failure_of
 
@@ -69,7 +69,9 @@ class EngineHooks:
         if held is None or held.phase != "handed":
             return self._fetch(request, *args, **kwargs)
         held.enter("downloading")
-        fetching: Deferred[Any] = run_in(held, self._fetch, request, *args, **kwargs)
+        # The engine's own step goes on in it: "Crawled", and handlers of response_received.
+        belong_to(held)
+        fetching: Deferred[Any] = self._fetch(request, *args, **kwargs)
         return fetching.addBoth(self._fetched, held)
 
     def _fetched(self, result: Any, held: HeldLease) -> Any:
@@ -81,6 +83,8 @@ class EngineHooks:
     async def download(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         if self._cut:
             raise Released("the worker stops")
+        # Scrapy starts it in the context of the download that ended before.
+        belong_to(self._work.held(request))
         self._work.sending(request)
         task = asyncio.current_task()
         assert task is not None

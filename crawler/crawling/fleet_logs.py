@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,10 @@ from scrapy import signals
 from scrapy.exceptions import NotConfigured
 from scrapy.logformatter import LogFormatter
 
+from crawling.held_lease import held_here
 from crawling.outcomes import Released
 from crawling.redis_retry_middleware import GaveUp
+from crawling.request_record import requestid
 from crawling.service.config import read
 from crawling.service.logs import install, make_no_others
 
@@ -29,7 +32,7 @@ class FleetLogs:
     def from_crawler(cls, crawler: Crawler) -> FleetLogs:
         if read(crawler.settings, "LOG_ENABLED"):
             raise NotConfigured
-        install(crawler.settings)
+        install(crawler.settings, with_page)
         logs = cls()
         crawler.signals.connect(logs.spider_opened, signals.spider_opened)
         return logs
@@ -38,6 +41,33 @@ class FleetLogs:
         # Scrapy has just asked for all records, for handlers that we do without.
         logging.getLogger("scrapy").setLevel(logging.NOTSET)
         make_no_others()
+
+
+def with_page(record: logging.LogRecord) -> bool:
+    """Give a record the page that the running code works for; what it says itself stays."""
+    held, own = held_here(), vars(record)
+    if held is None or "requestid" in own:
+        return True
+    # The engine's steps are no tasks, and know their page all the same.
+    if record.name != "scrapy.core.engine" and _by_a_connection():
+        return True
+    crawl = held.lease.crawl._asdict()
+    # Else it is about another crawl than the page's.
+    if all(own.get(name, value) == value for name, value in crawl.items()):
+        own |= {**crawl, "requestid": requestid(held.lease)}
+    return True
+
+
+def _by_a_connection() -> bool:
+    """Whether an event of the loop runs, such as bytes that have come, and no task.
+
+    Connections stay open: it bears the page for which its connection was made.
+    """
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:
+        # A thread, which has its context from who started it.
+        return False
 
 
 class FleetLogFormatter(LogFormatter):

@@ -75,6 +75,11 @@ def current_lease() -> Lease | None:
     return None if held is None else held.lease
 
 
+def belong_to(held: HeldLease | None) -> None:
+    """Let the rest of the running task work for *held*, or for no page."""
+    _current.set(held)
+
+
 def run_in(held: HeldLease, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     """Call *function* so that every task it starts knows its lease."""
     context = copy_context()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from crawling.exceptions import Unavailable
 from crawling.pulse import Pulse
+from crawling.request_record import requestid
 from crawling.tracker.connect import close_tracker, open_tracker
 
 if TYPE_CHECKING:
@@ -332,20 +333,21 @@ class LeasePump:
         self.wake()
 
     def _count(self, outcome: Outcome, *, was_ours: bool) -> None:
+        name = f"settled/{outcome.kind}" if was_ours else "refused"
+        self._stats.inc_value(f"fleet/{name}")
+        self._pulse.pages += was_ours and outcome.kind == "done"
+        level = logging.DEBUG if was_ours else logging.WARNING
+        if not logger.isEnabledFor(level):
+            return
         extra = {
             "action": "settle",
             "url": outcome.lease.url,
-            "crawlid": outcome.lease.crawl.crawlid,
+            **outcome.lease.crawl._asdict(),
+            "requestid": requestid(outcome.lease),
             "kind": outcome.kind,
             "reason": outcome.reason,
         }
-        if was_ours:
-            self._stats.inc_value(f"fleet/settled/{outcome.kind}")
-            self._pulse.pages += outcome.kind == "done"
-            logger.debug("Request settled", extra=extra)
-        else:
-            self._stats.inc_value("fleet/refused")
-            logger.warning("Lease was lost", extra=extra)
+        logger.log(level, "Request settled" if was_ours else "Lease was lost", extra=extra)
 
     async def _renew(self) -> None:
         held = [*self._holder.leases(), *(outcome.lease for outcome in self._outbox)]

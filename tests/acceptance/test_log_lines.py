@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.acceptance.cluster import SPIDER, cluster
-from tests.acceptance.crawls import fleet_command, stop
+from tests.acceptance.crawls import fleet, fleet_command, stop
 from tests.servers.site_sections import LEVELS, SectionSite
+from tests.servers.small_site import Answer, small_site
 from tests.servers.website import website
 
 if TYPE_CHECKING:
@@ -73,3 +74,55 @@ def test_each_line_of_each_process_is_as_documented(
         assert any(line.get("crawlid") == "logged" for line in written), kind
     sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
     assert sent == delivered
+
+
+TALKER = """
+import asyncio, logging
+from crawling.spiders.redis_spider import RedisSpider
+
+class Talker(RedisSpider):
+    name = "talker"
+
+    async def parse(self, response):
+        path = response.url.rpartition("/")[2]
+        self.logger.info("Parsing %s", path)
+        yield self.page(response)
+        # Others are parsed, and downloaded, meanwhile.
+        await asyncio.sleep(0.05)
+        await asyncio.to_thread(logging.getLogger("a.library").warning, "Looking at %s", path)
+        for n in range(20) if not path else ():
+            yield response.follow(f"/{n}")
+        if path:
+            raise ValueError(path)
+"""
+
+
+def test_what_others_log_for_a_page_bears_the_request_id_of_its_message(tmp_path: Path) -> None:
+    (tmp_path / "talker.py").write_text(TALKER)
+    paths = ["", *map(str, range(20))]
+    with small_site() as site:
+        site.answers = {f"/{path}": Answer(body=b"page") for path in paths}
+        done = fleet(
+            *("crawl", site.url("/"), "--spider", "talker:Talker", "--save", "-", "--quiet"),
+            *("--ignore-robots", "--allow-private", "--hits", "0", "--crawlid", "told"),
+            *("-s", "SC_LOG_JSON=1", "-s", "SC_LOG_LEVEL=DEBUG"),
+            cwd=tmp_path,
+        )
+
+    pages = [json.loads(line) for line in done.stdout.splitlines()]
+    ids = {page["url"].rpartition("/")[2]: page["requestid"] for page in pages}
+    assert set(ids) == set(paths)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    for path in paths:
+        expected = {"requestid": ids[path], "crawlid": "told", "spiderid": "talker"}
+        texts = [f"Parsing {path}", f"Looking at {path}"]
+        crawled = rf"Crawled \(200\) <GET http://[^/]*/{path}> .*"
+        raised = [rf"Spider error processing <GET http://[^/]*/{path}> .*"] if path else []
+        for text in (*map(re.escape, texts), crawled, *raised):
+            told = [line for line in lines if re.fullmatch(text, line["message"], re.DOTALL)]
+            assert told, text
+            for line in told:
+                assert expected.items() <= line.items(), line
+    for line in lines:
+        if "requestid" in line and "url" in line:
+            assert line["requestid"] == ids[line["url"].rpartition("/")[2]], line

@@ -17,6 +17,8 @@ from crawling.service.config import read
 from crawling.service.text import printable, without_logins
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from crawling.service.config import Settings
 
 TEXT_FORMAT = "%(asctime)s [%(name)s] %(levelname)s: %(message)s"
@@ -27,11 +29,18 @@ OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor", "rest_service"})
 _installed: list[logging.Handler] = []
 
 
-def install(settings: Settings) -> None:
-    """Send the records of this process where the SC_LOG settings say; the first call counts."""
+def install(
+    settings: Settings, complete: Callable[[logging.LogRecord], bool] | None = None
+) -> None:
+    """Send the records of this process where the SC_LOG settings say; the first call counts.
+
+    *complete* is a filter that adds fields to them.
+    """
     if _installed:
         return
     handler = make_handler(settings)
+    if complete is not None:
+        handler.addFilter(complete)
     _installed.append(handler)
     logging.root.addHandler(handler)
     make_no_others()
