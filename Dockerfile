@@ -6,7 +6,7 @@ COPY crawler crawler
 COPY kafka-monitor kafka-monitor
 COPY redis-monitor redis-monitor
 COPY rest rest
-RUN pip install --no-cache-dir ".[rest]" \
+RUN pip install --no-cache-dir ".[rest,otel]" \
     && useradd --create-home fleet \
     && mkdir /pages \
     && chown fleet /pages

@@ -117,9 +117,9 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             for name in names:
                 copy(ROOT / name, image / to / ("" if (ROOT / name).is_dir() else name))
     [install] = [rest for word, rest in instructions() if word == "RUN"]
-    assert install.split("&&")[0].strip() == 'pip install --no-cache-dir ".[rest]"'
+    assert install.split("&&")[0].strip() == 'pip install --no-cache-dir ".[rest,otel]"'
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
-    subprocess.run([python / "pip", "install", "--quiet", f"{image}[rest]"], check=True)
+    subprocess.run([python / "pip", "install", "--quiet", f"{image}[rest,otel]"], check=True)
     [command] = [json.loads(rest) for word, rest in instructions() if word == "CMD"]
     options = shlex.split(services()["redis"]["command"])[1:]
 

@@ -227,6 +227,26 @@ async def test_leaving_gives_everything_back_at_once(tracker: Tracker) -> None:
     assert paths(await lease(tracker, worker="worker-2")) == ["0", "1", "2", "3"]
 
 
+async def test_what_comes_back_into_a_crawl_that_was_stopped_goes_before_what_is_new(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, *offers(4))
+    early = await lease(tracker, worker="leaves")
+    await tracker.stop(CRAWL)
+    await submit(tracker, offer("new"))
+    await tracker.leave("leaves")
+    assert len(early) == 4
+
+    again = await lease(tracker)
+    assert paths(again) == ["0", "1", "2", "3", "new"]
+
+    # And so once more, whatever numbers they have now.
+    await tracker.stop(CRAWL)
+    await submit(tracker, offer("newer"))
+    await tracker.leave(WORKER)
+    assert paths(await lease(tracker)) == ["0", "1", "2", "3", "new", "newer"]
+
+
 async def test_leaving_ends_what_belongs_to_a_stopped_crawl(tracker: Tracker) -> None:
     await submit(tracker, *offers(2))
     await lease(tracker)

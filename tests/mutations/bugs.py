@@ -213,8 +213,8 @@ BUGS = (
     Bug(
         "logs show the passwords of URLs",
         "crawler/crawling/service/logs.py",
-        "without_logins(super().format(record))\n\n    def add_fields",
-        "super().format(record)\n\n    def add_fields",
+        "without_logins(super().format(_explained(record)))\n\n    def add_fields",
+        "super().format(_explained(record))\n\n    def add_fields",
         SECRETS,
     ),
     Bug(

@@ -10,6 +10,7 @@ Loaded only where TRACING is set.
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import ConfigError
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.trace import Span
+
+
+#: Seconds that the end of a process may take to send its last spans.
+LAST_SPANS = 5.0
 
 
 class _Ids(RandomIdGenerator):
@@ -76,8 +81,10 @@ class Traces:
         self._tracer.start_span(name, context=context, start_time=since).end(until)
 
     def close(self) -> None:
-        """Send what waits; it takes no longer than OTEL_EXPORTER_OTLP_TIMEOUT."""
-        self._provider.shutdown()
+        """Send what waits, as far as a collector takes it within `LAST_SPANS`."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(LAST_SPANS)
 
 
 def traceparent(span: Span) -> bytes:

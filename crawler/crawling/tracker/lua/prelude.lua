@@ -68,7 +68,8 @@ local function split(q) return match(q, '^([^:]*):(.*)$') end
 
 local FIELDS = {'state', 'run', 'epoch', 'fin', 'hold', 'expires', 'maxdepth',
   'domain_max_pages', 'max_pages', 'seen', 'buckets', 'entries', 'voids', 'pages',
-  'pages_waiting', 'queued', 'delayed', 'leased', 'rev', 'boost', 'spread', 'acts', 'flags'}
+  'pages_waiting', 'queued', 'delayed', 'leased', 'rev', 'boost', 'spread', 'acts', 'flags',
+  'back'}
 local WORDS = {state = true, seen = true, voids = true}
 local crawls = {}
 
@@ -91,7 +92,7 @@ local function load(cno)
   for i, field in ipairs(FIELDS) do
     c[field] = WORDS[field] and read[i] or tonumber(read[i])
   end
-  c.boost, c.acts, c.flags = c.boost or 0, c.acts or 0, c.flags or 0
+  c.boost, c.acts, c.flags, c.back = c.boost or 0, c.acts or 0, c.flags or 0, c.back or 0
   c.spread = c.spread == 1
   c.was_buckets, c.was_entries = c.buckets, c.entries
   c.level = 1
@@ -136,10 +137,15 @@ local function retire(c, state)
   call('ZREM', fleet .. 'expires', c.cno)
   call('ZREM', fleet .. 'holds', c.cno)
   call('ZADD', fleet .. 'sweep', now, lanes)
-  c.void = tonumber(call('HGET', meta, 'seq') or '0')
+  -- What is in flight may come back into a run that goes on: numbers for it are set aside,
+  -- before those of all that is submitted from here on.
+  local leased = value(c, 'leased')
+  c.back, c.changes.back = call('HINCRBY', meta, 'seq', leased), nil
+  c.void = c.back - leased
   c.voids = c.voids .. c.void .. ' ' .. state .. ';'
   c.state, c.run, c.hold = state, c.run + 1, 0
-  call('HSET', c.key, 'state', state, 'run', c.run, 'hold', 0, 'voids', c.voids)
+  call('HSET', c.key, 'state', state, 'run', c.run, 'hold', 0, 'voids', c.voids,
+    'back', c.back)
   if state == 'expired' and not c.spread then tell_expired(c, queued + delayed) end
   return queued + delayed
 end

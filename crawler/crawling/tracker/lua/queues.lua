@@ -74,10 +74,12 @@ local function push_tails(c)
   end
 end
 
--- A request from before a stop: its number says that it was dropped then.
+-- A request from before a stop: its number says that it was dropped then.  Those of a dead
+-- worker come youngest first, and so get theirs.
 local function renumber(c, r)
   local old, bucket = rid_of(r.seq), bucket_of(c, r.fp)
-  r.seq = next_seq()
+  r.seq = value(c, 'back')
+  if r.seq > c.void then add(c, 'back', -1) else r.seq = next_seq() end
   if call('HGET', bucket, r.fp) == old then call('HSET', bucket, r.fp, rid_of(r.seq)) end
 end
 
