@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from crawling.exceptions import MessageError, Problem
-from crawling.idle_report import waiting_of
 from crawling.messages.control import check_reason
 from crawling.messages.crawl import submission
 from crawling.messages.reading import read_message
@@ -83,7 +82,7 @@ async def submit(request: Request, response: Response, parts: PartsOf) -> dict[s
     allowed = parts.settings["ALLOW_PRIVATE_ADDRESSES"]
     asked = submission(message, None, private_allowed=allowed)
     await parts.tracker.submit(asked.crawl, asked.offers, asked.options)
-    parts.overview.touch()
+    parts.touch()
     response.headers["Location"] = str(request.url.path) + parts.place(asked.crawl)
     return _json(await _known(parts.tracker, asked.crawl), parts)
 
@@ -122,7 +121,8 @@ async def waiting(
     named: Named, parts: PartsOf, limit: Limit = 50, after: After = 0
 ) -> dict[str, Any]:
     """List the domains in which the crawl waits, longest queues first, and why it does."""
-    found = await waiting_of(parts.tracker, await _known(parts.tracker, named))
+    await _known(parts.tracker, named)
+    found = await parts.domains.of_crawl(named)
     page, following = page_of(found, after, limit)
     return {
         "domains": [each.json() for each in page],
@@ -189,7 +189,7 @@ async def stop(named: Named, parts: PartsOf) -> dict[str, int]:
     """End a crawl: what is queued is dropped, what is in flight comes to its end."""
     await _known(parts.tracker, named)
     dropped = await parts.tracker.stop(named)
-    parts.overview.touch()
+    parts.touch()
     return {"dropped": dropped}
 
 
@@ -198,7 +198,7 @@ async def pause(named: Named, parts: PartsOf) -> dict[str, bool]:
     """Lease nothing more of a crawl until it is resumed."""
     await _known(parts.tracker, named)
     changed = await parts.tracker.pause(named)
-    parts.overview.touch()
+    parts.touch()
     return {"changed": changed}
 
 
@@ -207,7 +207,7 @@ async def resume(named: Named, parts: PartsOf) -> dict[str, bool]:
     """Go on with a paused crawl."""
     await _known(parts.tracker, named)
     changed = await parts.tracker.resume(named)
-    parts.overview.touch()
+    parts.touch()
     return {"changed": changed}
 
 
@@ -218,7 +218,7 @@ async def retry(named: Named, parts: PartsOf, how: Retry | None = None) -> dict[
     check_reason(how.reason)
     await _known(parts.tracker, named)
     queued = await parts.tracker.retry(named, how.reason, how.domain)
-    parts.overview.touch()
+    parts.touch()
     return {"queued": queued}
 
 
@@ -235,7 +235,7 @@ async def delete(named: Named, parts: PartsOf) -> None:
     await _known(parts.tracker, named)
     if not await parts.tracker.forget(named):
         raise NotNow("the crawl goes on, or has requests in flight: stop it, and wait for them")
-    parts.overview.touch()
+    parts.touch()
 
 
 async def _known(tracker: Tracker, named: CrawlId) -> CrawlStatus:

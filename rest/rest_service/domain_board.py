@@ -1,59 +1,64 @@
-"""All domains with work, sorted in every way, looked at once for everybody who asks."""
+"""Domains with work, of the fleet and of a crawl, looked at once for everybody who asks."""
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from crawling.idle_report import waiting_of
 from crawling.tracker.idleness import of_domain
 from crawling.tracker.throttle import scaled
+from rest_service.shared_look import SharedLook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from crawling.tracker.tracker import DomainSetting, DomainStatus
+    from crawling.idle_report import Waiting
+    from crawling.tracker.tracker import CrawlId, DomainSetting, DomainStatus
     from rest_service.backends import Backends
 
 Order = Literal["next", "backlog", "rate", "name"]
 
-#: Seconds for which a look is good, and the part of its time a process may spend on looks.
-FRESH, SHARE = 1.0, 0.1
-#: Seconds that a look may be old, however long it took: it may have been the machine.
-OLDEST = 30.0
+#: Crawls whose domains are kept for the next to ask.
+MOST_CRAWLS = 32
 
 
 class Board(NamedTuple):
-    """The domains at one moment: *time* in Unix seconds, *at* monotonic."""
+    """The domains at one moment, *time* in Unix seconds."""
 
     time: float
-    at: float
     domains: Sequence[DomainStatus]
     settings: Mapping[str, DomainSetting]
 
 
 class DomainBoard:
-    """Lists domains from one look that all who ask share; less often when it takes long."""
-
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
-        self._board: Board | None = None
-        self._cost = 0.0
-        self._lock = asyncio.Lock()
+        self._all = SharedLook(self._look)
+        self._of_crawls: OrderedDict[CrawlId, SharedLook[Sequence[Waiting]]] = OrderedDict()
 
     def touch(self) -> None:
         """Let the next to ask look anew: something was changed through this process."""
-        self._board = None
+        self._all.touch()
+        self._of_crawls.clear()
 
     async def fresh(self) -> Board:
-        async with self._lock:
-            board = self._board
-            allowed = min(max(FRESH, self._cost / SHARE), OLDEST)
-            if board is None or time.monotonic() - board.at > allowed:
-                began = time.monotonic()
-                board = self._board = await self._look()
-                self._cost = time.monotonic() - began
-            return board
+        """Return all domains that have something queued or in flight."""
+        return await self._all.fresh()
+
+    async def of_crawl(self, crawl: CrawlId) -> Sequence[Waiting]:
+        """Return the domains in which a crawl waits, longest queues first."""
+        look = self._of_crawls.pop(crawl, None)
+        look = self._of_crawls[crawl] = look or SharedLook(partial(self._waiting, crawl))
+        if len(self._of_crawls) > MOST_CRAWLS:
+            self._of_crawls.popitem(last=False)
+        return await look.fresh()
+
+    async def _waiting(self, crawl: CrawlId) -> Sequence[Waiting]:
+        status = await self._backends.tracker.crawl(crawl)
+        return [] if status is None else await waiting_of(self._backends.tracker, status)
 
     async def _look(self) -> Board:
         tracker = self._backends.tracker
@@ -61,7 +66,7 @@ class DomainBoard:
         for spiderid in sorted({crawl.spiderid for crawl in await tracker.crawls()}):
             domains += await tracker.all_domains(spiderid)
         settings = {each.domain: each for each in await tracker.domain_settings()}
-        return Board(time.time(), time.monotonic(), domains, settings)
+        return Board(time.time(), domains, settings)
 
     def throttle(self, board: Board, domain: str) -> tuple[float, float, bool]:
         """Return hits and window that count for a domain, and whether they are its own."""

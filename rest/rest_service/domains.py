@@ -47,8 +47,7 @@ async def domains(
 ) -> dict[str, Any]:
     """List the domains that have something queued or in flight.
 
-    All are looked at together, at most once a second, less often where there are very
-    many; `as_of` says when.
+    All are looked at together, less often where there are very many; `as_of` says when.
     """
     board = await parts.domains.fresh()
     found = [
@@ -78,35 +77,35 @@ async def settings(parts: PartsOf) -> dict[str, Any]:
 async def limit(domain: Named, how: models.Limit, parts: PartsOf) -> None:
     """Let at most `hits` requests go to a domain in any `window`, over all workers."""
     await parts.tracker.limit(domain, how.hits, how.window, how.scale)
-    parts.domains.touch()
+    parts.touch()
 
 
 @operating.delete("/domains/{domain}/limit", status_code=204)
 async def unlimit(domain: Named, parts: PartsOf) -> None:
     """Let the throttle of a domain be that of all others again."""
     await parts.tracker.limit(domain, 0, 0.0)
-    parts.domains.touch()
+    parts.touch()
 
 
 @operating.put("/domains/{domain}/block", status_code=204)
 async def block(domain: Named, parts: PartsOf) -> None:
     """Lease nothing of a domain until it is unblocked; what is queued stays queued."""
     await parts.tracker.block(domain)
-    parts.domains.touch()
+    parts.touch()
 
 
 @operating.delete("/domains/{domain}/block", status_code=204)
 async def unblock(domain: Named, parts: PartsOf) -> None:
     """Lease of a blocked domain again."""
     await parts.tracker.block(domain, blocked=False)
-    parts.domains.touch()
+    parts.touch()
 
 
 @operating.post("/domains/{domain}/defer", status_code=204)
 async def defer(domain: Named, how: models.Defer, parts: PartsOf) -> None:
     """Lease nothing of a domain for some seconds."""
     await parts.tracker.defer(domain, how.seconds)
-    parts.domains.touch()
+    parts.touch()
 
 
 router.include_router(reading)

@@ -47,6 +47,11 @@ class Parts:
     def tracker(self) -> Tracker:
         return self.backends.tracker
 
+    def touch(self) -> None:
+        """Let the next to ask look anew: something was changed through this process."""
+        self.overview.touch()
+        self.domains.touch()
+
     @staticmethod
     def place(crawl: CrawlId) -> str:
         """Return what follows `/crawls` in the path of a crawl."""
