@@ -89,6 +89,8 @@ def _log(items: Sequence[Item]) -> None:
         return
     for item in items:
         given = {"action": "ingest", "parsed": True, "valid": True, **item.fields}
+        if item.crawl is not None and len(pages := _pages(item.crawl)) == 1:
+            given["requestid"] = pages[0]
         logger.info(item.text, extra=given)
 
 
@@ -96,8 +98,15 @@ def _trace(traces: Traces, item: Item) -> None:
     """Record a span `feed` of each seed: from the message until Redis has it."""
     if item.crawl is None:
         return
-    crawl, now = item.crawl.crawl, time.time_ns()
-    attributes = {f"fleet.{name}": part for name, part in crawl._asdict().items()}
-    for offer in item.crawl.offers:
-        page = requestid(crawl, offer.fingerprint, record_of(offer.extras))
+    now = time.time_ns()
+    attributes = {f"fleet.{name}": part for name, part in item.crawl.crawl._asdict().items()}
+    for page in _pages(item.crawl):
         traces.begin("feed", page, round(item.since * 1e9), attributes).end(now)
+
+
+def _pages(crawl: Submission) -> list[str]:
+    """Return the request ids of the pages that a crawl begins with."""
+    return [
+        requestid(crawl.crawl, offer.fingerprint, record_of(offer.extras))
+        for offer in crawl.offers
+    ]

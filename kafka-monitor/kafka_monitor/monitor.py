@@ -16,6 +16,7 @@ from crawling.exceptions import ConfigError, MessageError, Problem, Unavailable
 from crawling.messages.crawl import source_of
 from crawling.messages.reading import read_message
 from crawling.messages.validation import Schema, check_schema
+from crawling.service.logs import names_in
 from crawling.service.patience import until_done
 from crawling.service.plugins import load_plugins
 from kafka_monitor.rejects import NOT_JSON
@@ -195,7 +196,8 @@ async def _call(plugin: Plugin, message: dict[str, Any]) -> Any:
         raise
     except Exception as error:
         # Whatever a plugin does, the next message is served.
-        logger.exception("Plugin failed", extra={"action": "handle", "plugin": plugin.name})
+        extra = {"action": "handle", "plugin": plugin.name, **names_in(message)}
+        logger.exception("Plugin failed", extra=extra)
         problem = Problem("", f"{plugin.name} failed: {error!r}")
         raise MessageError([problem]) from error
 

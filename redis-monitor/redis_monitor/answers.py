@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.exceptions import Unavailable
 from crawling.messages import replies
+from crawling.service.logs import names_in
 from crawling.service.plugins import load_plugins
 
 if TYPE_CHECKING:
@@ -53,9 +54,8 @@ class Answers:
                 raise
             # A plugin may raise anything; the request still gets its answer.
             except Exception as problem:
-                logger.exception(
-                    "Plugin failed", extra={"action": "handle", "tries": attempt + 1}
-                )
+                extra = {"action": "handle", "tries": attempt + 1, **names_in(request)}
+                logger.exception("Plugin failed", extra=extra)
                 self._node.failed()
                 error = f"could not be carried out: {problem!r}"
             else:

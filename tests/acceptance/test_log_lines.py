@@ -54,7 +54,9 @@ def test_each_line_of_each_process_is_as_documented(
         events.until(lambda seen: any(each.get("uuid") == "u1" for each in seen), "info")
         for process in fleet.processes:
             stop(process)
-        delivered = {page["requestid"] for page in pages.settle_down()}
+        messages = pages.settle_down()
+        delivered = {page["requestid"] for page in messages}
+        [seed] = [page["requestid"] for page in messages if page["depth"] == 0]
 
     lines: dict[str, list[dict[str, Any]]] = {
         kind: [json.loads(line) for line in file.read_text("utf-8").splitlines()]
@@ -74,6 +76,8 @@ def test_each_line_of_each_process_is_as_documented(
         assert any(line.get("crawlid") == "logged" for line in written), kind
     sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
     assert sent == delivered
+    taken = [line for line in lines["kafka-monitor"] if line.get("action") == "ingest"]
+    assert [line["requestid"] for line in taken if "requestid" in line] == [seed]
 
 
 TALKER = """

@@ -17,7 +17,7 @@ from crawling.service.config import read
 from crawling.service.text import printable, without_logins
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from crawling.service.config import Settings
 
@@ -44,6 +44,15 @@ def install(
     _installed.append(handler)
     logging.root.addHandler(handler)
     make_no_others()
+
+
+def names_in(message: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields by which the lines about a request to a monitor are found."""
+    return {
+        name: str(message[name])
+        for name in ("appid", "crawlid", "spiderid", "uuid")
+        if name in message
+    }
 
 
 def make_no_others() -> None:
