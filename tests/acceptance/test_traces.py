@@ -93,9 +93,11 @@ def test_each_page_has_one_trace_from_its_request_to_kafka(
         assert ("feed" in spans) == (url == site.url("/"))
     seed = receiver.of(json.loads(pages[site.url("/")].value)["requestid"])
     assert (seed["feed"].service, seed["feed"].parent) == ("kafka-monitor", "")
-    assert seed["feed"].since < seed["feed"].until <= seed["page"].until
+    # A worker may have it before the monitor has heard that Redis does.
+    assert seed["feed"].since < min(seed["feed"].until, seed["page"].since)
     assert seed["feed"].attributes["fleet.crawlid"] == "traced"
-    assert len(receiver.spans) == 3 * len(PATHS) + 1
+    traces = {json.loads(record.value)["requestid"] for record in records}
+    assert {span.trace for span in receiver.spans} == traces
 
 
 def test_a_crawl_without_a_server_is_traced(
@@ -104,10 +106,11 @@ def test_a_crawl_without_a_server_is_traced(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
     fleet("crawl", site.url("/"), *CRAWL, "--save", "pages.jsonl", cwd=tmp_path)
 
-    for line in (tmp_path / "pages.jsonl").read_text().splitlines():
-        page = json.loads(line)
+    pages = [json.loads(line) for line in (tmp_path / "pages.jsonl").read_text().splitlines()]
+    for page in pages:
         check_parts(receiver.of(page["requestid"]), page["url"])
-    assert len(receiver.spans) == 3 * len(PATHS)
+    assert {span.trace for span in receiver.spans} == {page["requestid"] for page in pages}
+    assert len(pages) == len(PATHS)
 
 
 def test_a_sampler_takes_whole_traces(
@@ -129,7 +132,8 @@ def test_a_sampler_takes_whole_traces(
     assert len(traces) == 41
     assert 5 < len(taken) < 36
     assert taken < traces
-    assert len(receiver.spans) == 3 * len(taken)
+    for trace in taken:
+        assert set(receiver.of(trace)) == {"page", "download", "deliver"}
 
 
 def test_a_crawl_goes_on_while_the_collector_is_away(
