@@ -132,6 +132,7 @@ def test_a_failed_download_is_logged_with_its_fields_and_counted() -> None:
         "level": "ERROR",
         "logger": "sc-crawler",
         "message": "Scraper Retry",
+        "requestid": "15c7274e93d82a3e0301efd9d63f7e81",
         "retry_count": 0,
         "spiderid": "link",
         "status_code": 504,
