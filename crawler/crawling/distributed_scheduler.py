@@ -28,7 +28,7 @@ from crawling.known_links import KnownLinks
 from crawling.lease_buffer import LeaseBuffer
 from crawling.leasing import EMERGENCY_LIMIT, LeasePump, Post
 from crawling.outcomes import Released, Verdict
-from crawling.request_record import request_of, requestid
+from crawling.request_record import names_of, request_of
 from crawling.service.config import read, tracker_config, tracker_url
 from crawling.signals import (
     leases_settled,
@@ -197,7 +197,8 @@ class DistributedScheduler:
         for lease in leases:
             held = HeldLease(lease)
             if logger.isEnabledFor(logging.DEBUG):
-                logger.debug("Request leased", extra=_extra("lease", lease))
+                extra = {"action": "lease", "url": lease.url, **names_of(lease)}
+                logger.debug("Request leased", extra=extra)
             if self._held_back:
                 self._release(held, "the worker stops")
                 continue
@@ -390,15 +391,3 @@ def _crawl_id(name: str) -> CrawlId | None:
     if len(parts) != 3 or not all(parts):
         raise ConfigError("CRAWL", f"must be spiderid/appid/crawlid, not {name!r}")
     return CrawlId(*map(unquote, parts))
-
-
-def _extra(action: str, lease: Lease) -> dict[str, str]:
-    crawl = lease.crawl
-    return {
-        "action": action,
-        "url": lease.url,
-        "appid": crawl.appid,
-        "crawlid": crawl.crawlid,
-        "spiderid": crawl.spiderid,
-        "requestid": requestid(lease),
-    }

@@ -13,7 +13,7 @@ from scrapy.logformatter import LogFormatter
 from crawling.held_lease import held_here
 from crawling.outcomes import Released
 from crawling.redis_retry_middleware import GaveUp
-from crawling.request_record import requestid
+from crawling.request_record import names_of
 from crawling.service.config import read
 from crawling.service.logs import install, make_no_others
 
@@ -51,10 +51,10 @@ def with_page(record: logging.LogRecord) -> bool:
     # The engine's steps are no tasks, and know their page all the same.
     if record.name != "scrapy.core.engine" and _by_a_connection():
         return True
-    crawl = held.lease.crawl._asdict()
+    names = names_of(held.lease)
     # Else it is about another crawl than the page's.
-    if all(own.get(name, value) == value for name, value in crawl.items()):
-        own |= {**crawl, "requestid": requestid(held.lease)}
+    if all(own.get(name, value) == value for name, value in names.items()):
+        own |= names
     return True
 
 

@@ -61,14 +61,14 @@ class FleetTraces:
     def _taken(self, leases: Sequence[Lease]) -> None:
         now = time.time_ns()
         for lease in leases:
-            attributes = {
-                **{f"fleet.{name}": part for name, part in lease.crawl._asdict().items()},
+            attributes: dict[str, str | int] = {
                 "fleet.attempt": lease.attempts + 1,
                 "fleet.depth": lease.depth,
                 "url.full": without_logins(lease.url),
             }
-            span = self._traces.begin("page", requestid(lease), now, attributes)
-            self._pages[lease.key] = span
+            self._pages[lease.key] = self._traces.begin(
+                "page", lease.crawl, requestid(lease), since=now, attributes=attributes
+            )
 
     def _settled(self, outcomes: Sequence[Outcome], accepted: Sequence[bool]) -> None:
         for outcome, was_ours in zip(outcomes, accepted, strict=True):

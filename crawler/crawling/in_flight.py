@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from crawling.exceptions import RequestError, TooLarge
 from crawling.held_lease import held_here
 from crawling.outcomes import Released, Verdict, cause_of, classify, describe, retry_asked
-from crawling.request_record import child_offer, is_plain, next_offer, requestid, seed_offer
+from crawling.request_record import child_offer, is_plain, names_of, next_offer, seed_offer
 from crawling.tracker.tracker import CrawlId, Outcome
 
 if TYPE_CHECKING:
@@ -305,9 +305,6 @@ def _extra(action: str, held: HeldLease) -> dict[str, Any]:
     return {
         "action": action,
         "url": lease.url,
-        "appid": lease.crawl.appid,
-        "crawlid": lease.crawl.crawlid,
-        "spiderid": lease.crawl.spiderid,
-        "requestid": requestid(lease),
+        **names_of(lease),
         "phase": held.phase,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from crawling.exceptions import Unavailable
 from crawling.pulse import Pulse
-from crawling.request_record import requestid
+from crawling.request_record import names_of
 from crawling.tracker.connect import close_tracker, open_tracker
 
 if TYPE_CHECKING:
@@ -342,8 +342,7 @@ class LeasePump:
         extra = {
             "action": "settle",
             "url": outcome.lease.url,
-            **outcome.lease.crawl._asdict(),
-            "requestid": requestid(outcome.lease),
+            **names_of(outcome.lease),
             "kind": outcome.kind,
             "reason": outcome.reason,
         }

@@ -110,6 +110,11 @@ def requestid(lease: Lease) -> str:
     return extras_requestid(lease.crawl, lease.fingerprint, record_of(lease.extras))
 
 
+def names_of(lease: Lease) -> dict[str, str]:
+    """Return the fields by which the lines about a page are found in all logs."""
+    return {**lease.crawl._asdict(), "requestid": requestid(lease)}
+
+
 def child_offer(
     request: Request, lease: Lease, spider: Spider, *, place: tuple[str, str], nth: int
 ) -> Offer:

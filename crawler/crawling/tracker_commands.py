@@ -163,8 +163,7 @@ async def _show_one(args: argparse.Namespace, tracker: Tracker, status: CrawlSta
 def books_json(status: CrawlStatus) -> dict[str, Any]:
     return {
         **status.totals(),
-        "by_status": {str(code): count for code, count in status.by_status.items()},
-        "by_depth": {str(depth): count for depth, count in status.by_depth.items()},
+        **status.breakdown(),
         "queued": status.queued,
         "delayed": status.delayed,
         "leased": status.leased,

@@ -98,10 +98,9 @@ def _trace(traces: Traces, item: Item) -> None:
     """Record a span `feed` of each seed: from the message until Redis has it."""
     if item.crawl is None:
         return
-    now = time.time_ns()
-    attributes = {f"fleet.{name}": part for name, part in item.crawl.crawl._asdict().items()}
+    since, now = round(item.since * 1e9), time.time_ns()
     for page in _pages(item.crawl):
-        traces.begin("feed", page, round(item.since * 1e9), attributes).end(now)
+        traces.begin("feed", item.crawl.crawl, page, since=since).end(now)
 
 
 def _pages(crawl: Submission) -> list[str]:

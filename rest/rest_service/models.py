@@ -73,8 +73,7 @@ def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
         "failures": {
             reason: count for reason, count in status.reasons.items() if is_failure(reason)
         },
-        "by_status": {str(code): count for code, count in status.by_status.items()},
-        "by_depth": {str(depth): count for depth, count in status.by_depth.items()},
+        **status.breakdown(),
         "ended": status.ended,
         "elapsed": (status.ended or max(time.time(), status.started)) - status.started,
         "progress": round(ended / status.accepted, 4) if status.accepted else 0.0,

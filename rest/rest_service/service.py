@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from crawling.exceptions import ConfigError
-from crawling.service.metrics import serve as serve_registry
+from crawling.service.metrics import serve_registry
 from rest_service.app import make_app, make_parts
 from rest_service.backends import Backends
 from rest_service.metrics import Metrics
@@ -50,9 +50,8 @@ async def serve(settings: Mapping[str, Any], stopping: asyncio.Event) -> None:
         await backends.open()
         node = backends.node.id.rpartition(":")[2] if backends.node else "embedded"
         metrics = Metrics(backends, parts.events)
-        if port := settings["METRICS_PORT"]:
-            host = settings["METRICS_HOST"]
-            stack.callback(serve_registry(host, port, metrics.registry))
+        if settings["METRICS_PORT"]:
+            serve_registry(settings, stack, metrics.registry)
         server = Server(_config(make_app(parts, metrics, node), settings))
         looking = asyncio.create_task(
             parts.overview.run(parts.events.watched, parts.events.publish)

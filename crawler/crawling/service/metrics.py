@@ -85,6 +85,13 @@ def serve_monitor(
     registry = new_registry()
     for collector in collectors:
         registry.register(collector)
+    serve_registry(settings, stack, registry)
+
+
+def serve_registry(
+    settings: Mapping[str, Any], stack: AsyncExitStack, registry: CollectorRegistry
+) -> None:
+    """Answer with what *registry* has until *stack* ends it."""
     stack.callback(serve(settings["METRICS_HOST"], settings["METRICS_PORT"], registry))
 
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
+    from crawling.tracker.tracker import CrawlId
+
 
 #: Seconds that the end of a process may take to send its last spans.
 LAST_SPANS = 5.0
@@ -67,12 +69,22 @@ class Traces:
         self._tracer = self._provider.get_tracer("scrapy-fleet")
 
     def begin(
-        self, name: str, requestid: str, since: int, attributes: Mapping[str, str | int]
+        self,
+        name: str,
+        crawl: CrawlId,
+        requestid: str,
+        *,
+        since: int,
+        attributes: Mapping[str, str | int] | None = None,
     ) -> Span:
-        """Return a span of a page that began at *since* (Unix nanoseconds)."""
+        """Return a span of a page of *crawl* that began at *since* (Unix nanoseconds)."""
         self._ids.next = int(requestid, 16)
+        names = {f"fleet.{part}": value for part, value in crawl._asdict().items()}
         return self._tracer.start_span(
-            name, context=Context(), start_time=since, attributes=attributes
+            name,
+            context=Context(),
+            start_time=since,
+            attributes={**names, **(attributes or {})},
         )
 
     def add(self, parent: Span, name: str, since: int, until: int) -> None:

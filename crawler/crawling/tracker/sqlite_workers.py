@@ -57,14 +57,10 @@ def register(step: Step, worker: str) -> None:
 def renew(step: Step, worker: str, trouble: str, vitals: Vitals | None) -> bool:
     deadline = step.now + step.config.lease_timeout
     changed = step.db.execute(
-        "UPDATE workers SET deadline = ?, trouble = ? WHERE worker = ?",
-        (deadline, trouble, worker),
+        "UPDATE workers SET deadline = ?, trouble = ?, pages = coalesce(?, pages), "
+        "rate = coalesce(?, rate), memory = coalesce(?, memory) WHERE worker = ?",
+        (deadline, trouble, *(vitals or (None, None, None)), worker),
     )
-    if vitals is not None:
-        step.db.execute(
-            "UPDATE workers SET pages = ?, rate = ?, memory = ? WHERE worker = ?",
-            (*vitals, worker),
-        )
     return changed.rowcount == 1
 
 

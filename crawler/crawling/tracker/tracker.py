@@ -314,6 +314,13 @@ class CrawlStatus:
             "epoch": self.epoch,
         }
 
+    def breakdown(self) -> dict[str, dict[str, int]]:
+        """Return what is done or has failed, by status and by depth, as JSON."""
+        return {
+            name: {str(key): count for key, count in counts.items()}
+            for name, counts in (("by_status", self.by_status), ("by_depth", self.by_depth))
+        }
+
 
 @dataclass(frozen=True)
 class DomainStatus:
