@@ -33,8 +33,6 @@ local horizon = now + polite.ahead
 -- A call does a bounded number of steps; the rest is left to the next one.
 local steps, most_steps, more = 0, limit * 4 + 64, false
 local leased, records = {}, {}
--- Requests in flight of the domains of which something is lent, written once.
-local flying = {}
 
 begin_even_when_full()
 call('ZADD', workers, deadline, worker)
@@ -113,7 +111,7 @@ local function rouse_rested()
   end
 end
 
-local function throttle_of(domain)
+local function throttle_of(domain, state)
   local hits, window = polite.hits, polite.window
   local own = any_limits and call('HGET', limits, domain)
   if own then
@@ -121,13 +119,93 @@ local function throttle_of(domain)
     hits, window = tonumber(hits), tonumber(window)
   end
   if hits == 0 then return nil end
-  return new_throttle(tag .. prefix .. domain .. ':throttle_window', hits, window,
+  return new_throttle(tag .. prefix .. domain .. ':throttle_window', state, hits, window,
     polite.moderated)
 end
 
 local function not_before(domain)
   if any_blocked and call('SISMEMBER', blocked, domain) == 1 then return huge end
   return any_deferred and tonumber(call('ZSCORE', deferred, domain)) or 0
+end
+
+-- What is read of a domain once a call, changed in Lua and written at its end: requests in
+-- flight, throttle, and until when it was pushed back.
+local domains = {}
+
+local function look_at(names)
+  local new, windows = {}, {}
+  for _, domain in ipairs(names) do
+    if not domains[domain] then
+      new[#new + 1] = domain
+      windows[#new] = tag .. prefix .. domain .. ':throttle_window'
+    end
+  end
+  if #new == 0 then return end
+  local flights = call('HMGET', flight, unpack(new))
+  local is_throttled = polite.hits > 0 or any_limits
+  local states = is_throttled and call('MGET', unpack(windows)) or {}
+  for i, domain in ipairs(new) do
+    local flies = tonumber(flights[i] or '0')
+    domains[domain] = {name = domain, flew = flies, flies = flies, before = not_before(domain),
+      throttle = is_throttled and throttle_of(domain, states[i]) or nil}
+  end
+end
+
+-- The best of `ready`, taken out of it some at a time and in order from `first` on.  What
+-- comes after the last of them is in Redis, and nothing is once it is *drained*.
+local MOST_DRAWN = 128
+local front, first, drained = {}, 1, false
+-- What goes back into `ready`, and what rests: scores and domains.
+local behind, at_rest = {}, {}
+
+local function write_all(command, key, values)
+  for i = 1, #values, 2000 do
+    call(command, key, unpack(values, i, math.min(i + 1999, #values)))
+  end
+end
+
+local function draw()
+  write_all('ZADD', ready, behind)
+  -- One more than may be lent: the rival of the last.
+  local most = math.min(limit - #leased + 1, MOST_DRAWN)
+  local best, names = call('ZPOPMIN', ready, most), {}
+  front, first, behind, drained = {}, 1, {}, #best < 2 * most
+  for i = 1, #best, 2 do
+    names[#names + 1] = best[i]
+    front[#names] = {rank = tonumber(best[i + 1]), domain = best[i]}
+  end
+  look_at(names)
+end
+
+local function first_of_front()
+  if first > #front and not drained then draw() end
+  return front[first]
+end
+
+local function put_back(domain, rank)
+  if not drained and (first > #front or rank > front[#front].rank) then
+    behind[#behind + 1], behind[#behind + 2] = rank, domain
+    return
+  end
+  local at = #front + 1
+  while at > first and front[at - 1].rank > rank do at = at - 1 end
+  table.insert(front, at, {rank = rank, domain = domain})
+end
+
+local function write_domains()
+  for i = first, #front do
+    behind[#behind + 1], behind[#behind + 2] = front[i].rank, front[i].domain
+  end
+  write_all('ZADD', ready, behind)
+  write_all('ZADD', resting, at_rest)
+  local flights = {}
+  for name, domain in pairs(domains) do
+    if domain.flies ~= domain.flew then
+      flights[#flights + 1], flights[#flights + 2] = name, domain.flies
+    end
+    if domain.throttle then save_throttle(domain.throttle) end
+  end
+  write_all('HSET', flight, flights)
 end
 
 -- The best lane of a running crawl, with its rank and that of the next one.  Those of
@@ -207,45 +285,28 @@ end
 
 -- Lend of one domain while it is the best one, then put it where it belongs.
 local function visit(domain)
-  local q = spider .. ':' .. domain
-  local rival = tonumber(call('ZRANGE', ready, 0, 0, 'WITHSCORES')[2] or huge)
-  local flew = flying[domain] or tonumber(call('HGET', flight, domain) or '0')
-  local flies = flew
-  local before, throttle = not_before(domain), throttle_of(domain)
-  local lane, rank = best_lane(q)
-
-  local function place()
-    while true do
-      if flies >= polite.concurrency then return call('SADD', capped, domain) end
-      if not rank then return by_address and call('ZREM', active, domain) end
-      local start = math.max(before, throttle and opens_at(throttle, now + polite.lead) or now)
-      -- Only who has a throttle waits for the start; others lease when it has come.
-      if start > (throttle and horizon or now) then return call('ZADD', resting, start, domain) end
-      if rank > rival or #leased >= limit or steps >= most_steps then
-        return call('ZADD', ready, rank, domain)
-      end
-      if lane then
-        flies = flies + lend(lane, domain, start, throttle)
-        -- As far as the lane tells; which one it is, is only asked when it is lent of.
-        lane, rank = nil, lane.next < huge and lane.next or nil
-      else
-        lane, rank = best_lane(q)
-      end
+  local name, throttle = domain.name, domain.throttle
+  local best = first_of_front()
+  local rival = best and best.rank or huge
+  local lane, rank = best_lane(spider .. ':' .. name)
+  while true do
+    if domain.flies >= polite.concurrency then return call('SADD', capped, name) end
+    if not rank then return by_address and call('ZREM', active, name) end
+    local soonest = throttle and opens_at(throttle, now + polite.lead) or now
+    local start = math.max(domain.before, soonest)
+    -- Only who has a throttle waits for the start; others lease when it has come.
+    if start > (throttle and horizon or now) then
+      at_rest[#at_rest + 1], at_rest[#at_rest + 2] = start, name
+      return
     end
-  end
-
-  place()
-  if flies ~= flew then flying[domain] = flies end
-  if throttle then save_throttle(throttle) end
-end
-
-local function save_flying()
-  local values = {}
-  for domain, count in pairs(flying) do
-    values[#values + 1], values[#values + 2] = domain, count
-  end
-  for i = 1, #values, 2000 do
-    call('HSET', flight, unpack(values, i, math.min(i + 1999, #values)))
+    if rank > rival or #leased >= limit or steps >= most_steps then return put_back(name, rank) end
+    if lane then
+      domain.flies = domain.flies + lend(lane, name, start, throttle)
+      -- As far as the lane tells; which one it is, is only asked when it is lent of.
+      lane, rank = nil, lane.next < huge and lane.next or nil
+    else
+      lane, rank = best_lane(spider .. ':' .. name)
+    end
   end
 end
 
@@ -278,19 +339,18 @@ queue_what_is_due()
 if by_address then pull_active() end
 rouse_rested()
 while #leased < limit do
-  local domain = call('ZPOPMIN', ready)[1]
-  if not domain then break end
-  visit(domain)
+  local best = first_of_front()
+  if not best then break end
+  first = first + 1
+  visit(domains[best.domain])
   steps = steps + 1
   if steps >= most_steps then
     more = true
     break
   end
 end
-for i = 1, #records, 2000 do
-  call('HSET', fleet .. 'leases:' .. worker, unpack(records, i, math.min(i + 1999, #records)))
-end
-save_flying()
+write_all('HSET', fleet .. 'leases:' .. worker, records)
+write_domains()
 if #leased < limit and not more then
   call('ZADD', fleet .. 'idle:' .. spider, now, idle)
 end

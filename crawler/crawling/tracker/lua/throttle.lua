@@ -17,11 +17,10 @@ local function slack_of(t)
   return math.min(t.slack, 0.02 * t.gap + 2)
 end
 
-local function new_throttle(key, hits, window, moderated)
+local function new_throttle(key, state, hits, window, moderated)
   local t = {key = key, hits = hits, window = window * 1.02, moderated = moderated,
     slack = window * 0.02}
   t.gap = t.window / hits
-  local state = call('GET', key)
   local kind, rest = sub(state or '', 1, 1), sub(state or '', 2)
   if kind == 'm' then
     t.last = tonumber(rest)
