@@ -24,7 +24,7 @@ from crawling.tracker.tracker import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from crawling.tracker.tracker import Offer, Outcome, Source
 
@@ -34,16 +34,21 @@ MOST_OUTCOMES = 256
 #: Seconds for which the fastest reply decides what Redis's clock shows.
 CLOCK_MEMORY = 60.0
 
-#: As prelude.lua: number, crawl, fingerprint, attempts, deaths, depth, flags.
-_HEAD = Struct(">6sI8sBBHB")
-_FOREIGN_UNIT = 4
-#: As offers.lua: a body with extras, and what URLs begin with before their queue's domain.
+#: As prelude.lua: number, fingerprint, flags, depth; where it is long, attempts, deaths and
+#: depth in the place of the depth.
+_HEAD = Struct(">6s8sBB")
+_LONG_TAIL = Struct(">BBH")
+_FOREIGN_UNIT, _LONG = 4, 8
+#: Begins a body that has extras: the length of the URL follows.
 _WITH_EXTRAS = b"\5"
+_EXTRAS = Struct(">cH")
+#: What URLs begin with before their queue's domain, which is left out too: one byte for all
+#: of it.  No other URL begins with a byte this small.
 _BEGINNINGS = {
-    b"\1": b"https://www.",
-    b"\2": b"https://",
-    b"\3": b"http://www.",
-    b"\4": b"http://",
+    "\1": "https://www.",
+    "\2": "https://",
+    "\3": "http://www.",
+    "\4": "http://",
 }
 
 
@@ -51,7 +56,6 @@ class Request(NamedTuple):
     """A request as it lies in a queue."""
 
     rid: bytes
-    cno: int
     fingerprint: bytes
     attempts: int
     depth: int
@@ -62,6 +66,7 @@ class Request(NamedTuple):
 class Granted(NamedTuple):
     """A lease as lease.lua returns it; without a throttle *slack* is negative."""
 
+    cno: int
     member: bytes
     domain: bytes
     priority: int
@@ -95,18 +100,47 @@ def domain_in(queue: bytes) -> bytes:
 
 def unpack_request(member: bytes, domain: bytes) -> Request:
     """Return the request that lies in a queue of *domain*."""
-    rid, cno, fingerprint, attempts, _, depth, flags = _HEAD.unpack_from(member)
-    at = _HEAD.size
-    if flags >= _FOREIGN_UNIT:
+    rid, fingerprint, flags, depth = _HEAD.unpack_from(member)
+    attempts, at = 0, _HEAD.size
+    if flags & _LONG:
+        at -= 1
+        attempts, _, depth = _LONG_TAIL.unpack_from(member, at)
+        at += _LONG_TAIL.size
+    if flags & _FOREIGN_UNIT:
         at += 1 + member[at]
-    url, extras = member[at:], b""
-    if url[:1] == _WITH_EXTRAS:
-        end = 3 + (url[1] << 8 | url[2])
-        url, extras = url[3:end], url[end:]
+    body, extras = member[at:], b""
+    if body[:1] == _WITH_EXTRAS:
+        end = 3 + (body[1] << 8 | body[2])
+        body, extras = body[3:end], body[end:]
+    url = text(body)
     begins = _BEGINNINGS.get(url[:1])
     if begins is not None:
-        url = begins + domain + url[1:]
-    return Request(rid, cno, fingerprint, attempts, depth, text(url), extras)
+        url = begins + text(domain) + url[1:]
+    return Request(rid, fingerprint, attempts, depth, url, extras)
+
+
+def offer_row(offer: Offer, domain: str = "") -> tuple[object, ...]:
+    """Return an offer as offers.lua takes it; *domain* is that of the queue, if not its own."""
+    url, own, fingerprint, priority, depth, extras, rule, spiderid = offer
+    kept = _shortened(url, domain or own)
+    body = _with_extras(kept, extras) if extras else kept
+    return fingerprint, own, priority, depth, body, rule, spiderid
+
+
+def _with_extras(kept: str, extras: bytes) -> bytes:
+    raw = kept.encode("utf-8", "surrogatepass")
+    return _EXTRAS.pack(_WITH_EXTRAS, len(raw)) + raw + extras
+
+
+def _shortened(url: str, domain: str) -> str:
+    for byte, begins in _BEGINNINGS.items():
+        if url.startswith(begins) and url.startswith(domain, len(begins)):
+            return byte + url[len(begins) + len(domain) :]
+    return url
+
+
+def pack_offers(offers: Iterable[Offer]) -> bytes:
+    return pack(list(map(offer_row, offers)))
 
 
 def pack_options(options: CrawlOptions | None) -> bytes:
@@ -193,15 +227,23 @@ def outcome_row(outcome: Outcome, links: Sequence[Offer], delay: float) -> tuple
         outcome.busy,
         outcome.retry_after * 1000,
         round(delay * 1000),
-        links,
-        outcome.next,
+        list(map(offer_row, links)),
+        _next_row(outcome),
         outcome.known,
     )
 
 
-def offer_row(lease: Lease, links: Sequence[Offer]) -> tuple[object, ...]:
+def _next_row(outcome: Outcome) -> tuple[object, ...] | None:
+    if outcome.next is None:
+        return None
+    # A retry stays in its queue.
+    return offer_row(outcome.next, outcome.lease.domain if outcome.kind == "retry" else "")
+
+
+def _links_row(lease: Lease, links: Iterable[Offer]) -> tuple[object, ...]:
     """Return links that the page of *lease* has too many of for one call."""
-    return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, links, None, 0)
+    rows = list(map(offer_row, links))
+    return (lease.rid, lease.token, "offer", "", "", 0, 0, False, 0, 0, rows, None, 0)
 
 
 def source_row(source: Source | None, part: int = 0) -> dict[str, Any] | None:
@@ -285,7 +327,7 @@ def batches(
     for outcome in outcomes:
         rest = list(outcome.links)
         while len(rest) > MOST_OFFERS:
-            yield [offer_row(outcome.lease, rest[:MOST_OFFERS])], False
+            yield [_links_row(outcome.lease, rest[:MOST_OFFERS])], False
             rest = rest[MOST_OFFERS:]
         if rows and (links + len(rest) > MOST_OFFERS or len(rows) == MOST_OUTCOMES):
             yield rows, True

@@ -18,6 +18,7 @@ from crawling.tracker.redis_records import (
     batches,
     jitter,
     pack,
+    pack_offers,
     pack_options,
     source_row,
     text,
@@ -117,7 +118,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 pack(self._how(entry, hold if is_last else max(hold, SUBMIT_HOLD))),
                 pack_options(options if part == 0 else None),
                 pack(source_row(source, part)),
-                pack(offers[begin : begin + MOST_OFFERS]),
+                pack_offers(offers[begin : begin + MOST_OFFERS]),
             )
             queued += new
         return Submitted(queued, bool(repeated))
@@ -133,7 +134,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                     pack(self._how(each.entry, hold=0.0)),
                     pack_options(each.options),
                     pack(source_row(each.source)),
-                    pack(each.offers),
+                    pack_offers(each.offers),
                 )
                 for each in submissions
             ],
@@ -395,7 +396,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         granted: Granted,
     ) -> Lease:
         request = unpack_request(granted.member, granted.domain)
-        revision, crawl, options, epoch, era = known[request.cno]
+        revision, crawl, options, epoch, era = known[granted.cno]
         start, slack = float(granted.start) / 1000, float(granted.slack) / 1000
         begin = self.clock.monotonic(start) if start else 0.0
         return Lease(

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: How the data lies in Redis; another number is another program's.
-SCHEMA = b"2"
+SCHEMA = b"3"
 OLDEST_REDIS = (6, 2)
 #: Seconds until a Redis that does not answer counts as away; `?socket_timeout=` in
 #: the URL says otherwise.

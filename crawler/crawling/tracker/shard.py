@@ -13,6 +13,7 @@ from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
     MOST_OFFERS,
     pack,
+    pack_offers,
     pack_options,
     source_row,
     text,
@@ -124,7 +125,7 @@ class Shard(RedisTracker):
                 pack(how),
                 pack_options(options),
                 pack(source_row(source, part)),
-                pack(offers[begin : begin + MOST_OFFERS]),
+                pack_offers(offers[begin : begin + MOST_OFFERS]),
             )
             for part, begin in enumerate(range(0, max(len(offers), 1), MOST_OFFERS))
         ]

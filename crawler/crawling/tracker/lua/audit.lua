@@ -32,9 +32,9 @@ local function count_leases()
     total = total + call('HLEN', key)
     if total > most then return nil end
     for _, record in ipairs(call('HVALS', key)) do
-      local _, q, _, _, member = unpack(cmsgpack.unpack(record))
+      local _, q, _, cno = unpack(cmsgpack.unpack(record))
       count_by(lent.queues, q)
-      count_by(lent.crawls, parse(member).cno)
+      count_by(lent.crawls, cno)
     end
   end
   return lent
@@ -46,11 +46,10 @@ local function count_delayed()
   if call('HLEN', fleet .. 'delayed') > most then return nil end
   local by_crawl, all = {}, call('HGETALL', fleet .. 'delayed')
   for i = 1, #all, 2 do
-    local q, _, due, _, member = unpack(cmsgpack.unpack(all[i + 1]))
-    local r, queue = parse(member), fleet .. 'delayed:' .. split(q)
-    local c = load(r.cno)
-    if c and r.seq > c.void then
-      count_by(by_crawl, r.cno)
+    local q, _, due, cno, _, member = unpack(cmsgpack.unpack(all[i + 1]))
+    local c, queue = load(cno), fleet .. 'delayed:' .. split(q)
+    if c and seq_of(member) > c.void then
+      count_by(by_crawl, cno)
       if not call('ZSCORE', queue, all[i]) then
         report('due', c, q, 0, 1)
         if repair then call('ZADD', queue, due, all[i]) end

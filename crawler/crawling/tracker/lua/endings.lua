@@ -76,10 +76,10 @@ local function take_back(worker, is_gone)
   local leases, n = fleet .. 'leases:' .. worker, 0
   local held = call('HGETALL', leases)
   for i = 1, #held, 2 do
-    local token, q, priority, _, member = unpack(cmsgpack.unpack(held[i + 1]))
+    local token, q, priority, cno, _, member = unpack(cmsgpack.unpack(held[i + 1]))
     if is_gone(token, held[i]) then
       call('HDEL', leases, held[i])
-      give_back(q, priority, parse(member))
+      give_back(q, priority, parse(member, cno))
       n = n + 1
     end
   end
@@ -93,8 +93,8 @@ local function unbury(max)
   local key = fleet .. 'dead:' .. grave
   local found, leases = call('HSCAN', key, 0, 'COUNT', max)[2], {}
   for i = 1, #found, 2 do
-    local _, q, priority, _, member = unpack(cmsgpack.unpack(found[i + 1]))
-    leases[#leases + 1] = {rid = found[i], q = q, priority = priority, r = parse(member)}
+    local _, q, priority, cno, _, member = unpack(cmsgpack.unpack(found[i + 1]))
+    leases[#leases + 1] = {rid = found[i], q = q, priority = priority, r = parse(member, cno)}
   end
   table.sort(leases, function(a, b) return a.r.seq > b.r.seq end)
   for _, l in ipairs(leases) do

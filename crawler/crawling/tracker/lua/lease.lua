@@ -13,9 +13,9 @@ ARGV[7]  politeness msgpack map: hits, window ms, moderated, concurrency, ahead 
 ARGV[8]  timeout    ms until a worker that does not renew may be declared dead
 ARGV[9]  idle       the worker's name on the wake-up channel
 ARGV[10] lost       msgpack list of tokens whose leases the worker never heard of
-Returns  {now ms, wait ms (-1: unknown), leases, crawls}; a lease is {request, domain,
-         priority, start ms or 0 for at once, slack ms or -1 without a throttle}, a crawl
-         {cno, revision, epoch}
+Returns  {now ms, wait ms (-1: unknown), leases, crawls}; a lease is {cno, request,
+         domain, priority, start ms or 0 for at once, slack ms or -1 without a throttle}, a
+         crawl {cno, revision, epoch, run}
 ]]
 local worker, spider, view, prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local limit, token = tonumber(ARGV[5]), ARGV[6]
@@ -50,8 +50,8 @@ local function take_back_lost()
 end
 
 local function queue_again(record)
-  local q, priority, _, _, member = unpack(cmsgpack.unpack(record))
-  local r = parse(member)
+  local q, priority, _, cno, _, member = unpack(cmsgpack.unpack(record))
+  local r = parse(member, cno)
   local c = crawl_of(r.cno)
   if not c or r.seq <= c.void then return end
   add(c, 'delayed', -1)
@@ -236,9 +236,9 @@ end
 
 -- The opposite of wait_with_units.
 local function hold_units(c, member, domain)
-  local flags = byte(member, FLAGS_AT)
+  local flags = byte(member, FLAGS_AT) % LONG
   if flags % 2 == DOMAIN_UNIT then
-    local of = flags >= FOREIGN and parse(member).unit_of or domain
+    local of = flags >= FOREIGN and parse(member, c.cno).unit_of or domain
     call('HINCRBY', fleet .. 'pages:' .. c.cno .. '.' .. c.run, of, -1)
     call('HINCRBY', fleet .. 'pages:' .. c.cno, of, 1)
   end
@@ -278,8 +278,9 @@ local function lend(lane, domain, start, throttle)
   end
   start = (throttle or start > now) and string.format('%.3f', start) or '0'
   records[#records + 1] = sub(member, 1, 6)
-  records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, now, member})
-  leased[#leased + 1] = {member, domain, lane.priority, start, slack}
+  local cno = lane.crawl.cno
+  records[#records + 1] = cmsgpack.pack({token, lane.q, lane.priority, cno, now, member})
+  leased[#leased + 1] = {cno, member, domain, lane.priority, start, slack}
   return 1
 end
 

@@ -1,17 +1,17 @@
 --[[
 How a URL enters a crawl; prepended to the scripts that take offers.
 
-An offer is {url, domain, fingerprint, priority, depth, extras, rule, spider}, as the
-Python tuple; times and `q` as in prelude.lua.
+An offer is {fingerprint, domain, priority, depth, body, rule, spider}, as `offer_row` in
+redis_records.py makes it; times and `q` as in prelude.lua.
 ]]
 
 -- Lua does not roll back: what could raise an error later is found here, before the
 -- first write.
 local function check_offers(offers)
   for _, o in ipairs(offers) do
-    assert(#o == 8 and #o[3] == 8, 'an offer has 8 fields and a fingerprint of 8 bytes')
-    assert(o[4] % 1 == 0 and o[5] >= 0, 'priority and depth are whole numbers')
-    assert(#o[1] < 65536 and #o[2] < 256, 'the URL or its domain is too long')
+    assert(#o == 7 and #o[1] == 8, 'an offer has 7 fields and a fingerprint of 8 bytes')
+    assert(o[3] % 1 == 0 and o[4] >= 0, 'priority and depth are whole numbers')
+    assert(#o[2] < 256, 'the domain is too long')
   end
 end
 
@@ -72,8 +72,8 @@ local MAY_WAIT = {link = true, known = true}
 
 -- Why the offer is refused, or nil and its page units.
 local function judge(c, o, from)
-  if o[7] ~= '' then return o[7] end
-  if c.maxdepth >= 0 and o[5] > c.maxdepth then return 'depth' end
+  if o[6] ~= '' then return o[6] end
+  if c.maxdepth >= 0 and o[4] > c.maxdepth then return 'depth' end
   if c.expires > 0 and c.expires <= now then return 'expired' end
   if FOUND[from.entry] and not is_open(c) and from.epoch <= c.epoch then return c.state end
   local waiting = value(c, 'queued') + value(c, 'delayed')
@@ -85,13 +85,13 @@ local function judge(c, o, from)
   return nil, flags
 end
 
-local function refuse(c, o, state, reason)
+local function refuse(c, bucket, fp, state, reason)
   add(c, 'accepted', 1)
   add(c, 'dropped', 1)
   add(c, 'reason:' .. reason, 1)
   -- A full crawl counts without recording, or its memory would not fall.
   if state or reason == 'queue_full' then return end
-  call('HSET', bucket_of(c, o[3]), o[3], 'x' .. reason)
+  call('HSET', bucket, fp, 'x' .. reason)
   c.entries = c.entries + 1
 end
 
@@ -100,38 +100,18 @@ local function escape(name)
   return (string.gsub(name, '[%%:@]', function(c) return string.format('%%%02X', byte(c)) end))
 end
 
--- Begins a body that has extras: the length of the URL follows.
-local WITH_EXTRAS = 5
-
--- What URLs begin with, `www.` and the domain of their queue included: one byte for all
--- of it.  No other URL begins with a byte this small.
-local function short(url, domain)
-  local secure = byte(url, 5) == 115 and sub(url, 1, 8) == 'https://'
-  local at = secure and 9 or sub(url, 1, 7) == 'http://' and 8
-  if not at then return url end
-  local www = sub(url, at, at + 3) == 'www.'
-  if www then at = at + 4 end
-  if sub(url, at, at + #domain - 1) ~= domain then return url end
-  return char((secure and 1 or 3) + (www and 0 or 1)) .. sub(url, at + #domain)
-end
-
-local function body_of(url, domain, extras)
-  local kept = short(url, domain)
-  if extras == '' then return kept end
-  return struct.pack('>BH', WITH_EXTRAS, #kept) .. kept .. extras
-end
-
 -- Offer one URL; say whether it was queued, refused (and is in the books), or is in no book
 -- as a duplicate.  *from*: entry (seed, known, link, redirect), spider, page_limit,
 -- max_queued, seq (the last number in use, of those reserved), epoch (of the page that it
 -- is from, or that the crawl's home has said; 0: that of the crawl here).
 local function offer(c, o, from)
-  local fp = o[3]
+  local fp = o[1]
+  local bucket = bucket_of(c, fp)
   -- A worker that was thought dead, of an epoch that is over.
   if c.spread and FOUND[from.entry] and c.fin == c.epoch and from.epoch <= c.epoch then
     return 'duplicate'
   end
-  local state, last = followed(c, fp)
+  local state, last = followed(c, fp, call('HGET', bucket, fp))
   local again = nil
   if state and from.entry ~= 'seed' then
     again = passing(c, state, from.entry)
@@ -142,15 +122,14 @@ local function offer(c, o, from)
   end
   local reason, flags = judge(c, o, from)
   if reason then
-    if again then add(c, 'duplicates', 1) else refuse(c, o, state, reason) end
+    if again then add(c, 'duplicates', 1) else refuse(c, bucket, fp, state, reason) end
     return again and 'duplicate' or 'refused'
   end
   reopen(c, from.epoch)
   activate_crawl(c)
   from.seq = from.seq + 1
-  local head = struct.pack('>I6I4c8BBHB', from.seq, c.cno, fp, from.attempts or 0, 0,
-    o[5], flags)
-  call('HSET', bucket_of(c, fp), fp, sub(head, 1, 6))
+  local head = head_of(from.seq, fp, flags, o[4], from.attempts or 0, 0)
+  call('HSET', bucket, fp, sub(head, 1, 6))
   if not state then c.entries = c.entries + 1 end
   if again and again ~= 'moved' then
     add(c, 'dropped', -1)
@@ -161,7 +140,7 @@ local function offer(c, o, from)
     add(c, 'accepted', 1)
   end
   add(c, 'queued', 1)
-  local spider = o[8] ~= '' and escape(o[8]) or from.spider
-  push(c, spider .. ':' .. o[2], o[4], head .. body_of(o[1], o[2], o[6]))
+  local spider = o[7] ~= '' and escape(o[7]) or from.spider
+  push(c, spider .. ':' .. o[2], o[3], head .. o[5])
   return 'queued'
 end

@@ -36,17 +36,28 @@ local function seq_of(request) return (struct.unpack('>I6', request)) end
 
 local function next_seq() return call('HINCRBY', meta, 'seq', 1) end
 
--- A request: seq 6 | cno 4 | fingerprint 8 | attempts 1 | deaths 1 | depth 2 | flags 1
--- | body.  Flags: 1 holds a page unit of its domain, 2 one of its crawl, 4 the unit is
--- that of another domain, whose length and name precede the body.
-local FLAGS_AT, DOMAIN_UNIT, CRAWL_UNIT, FOREIGN = 23, 1, 2, 4
+-- A request of a known crawl: seq 6 | fingerprint 8 | flags 1 | depth 1 | body.  Flags: 1 holds
+-- a page unit of its domain, 2 one of its crawl, 4 the unit is that of another domain, whose
+-- length and name precede the body, 8 long: attempts 1 | deaths 1 | depth 2 are in the place of
+-- the depth.
+local FLAGS_AT, DOMAIN_UNIT, CRAWL_UNIT, FOREIGN, LONG = 15, 1, 2, 4, 8
 
-local function parse(member)
-  local seq, cno, fp, attempts, deaths, depth, flags, at =
-    struct.unpack('>I6I4c8BBHB', member)
-  local r = {seq = seq, cno = cno, fp = fp, attempts = attempts, deaths = deaths,
-    depth = depth, flags = flags}
-  if flags >= FOREIGN then
+local function head_of(seq, fp, flags, depth, attempts, deaths)
+  if attempts == 0 and deaths == 0 and depth < 256 then
+    return struct.pack('>I6c8BB', seq, fp, flags, depth)
+  end
+  return struct.pack('>I6c8BBBH', seq, fp, flags + LONG, math.min(attempts, 255),
+    math.min(deaths, 255), math.min(depth, 65535))
+end
+
+local function parse(member, cno)
+  local seq, fp, flags, depth, at = struct.unpack('>I6c8BB', member)
+  local r = {seq = seq, cno = cno, fp = fp, attempts = 0, deaths = 0, depth = depth}
+  if flags >= LONG then
+    r.attempts, r.deaths, r.depth, at = struct.unpack('>BBH', member, FLAGS_AT + 1)
+  end
+  r.flags = flags % LONG
+  if r.flags >= FOREIGN then
     local length = byte(member, at)
     r.unit_of = sub(member, at + 1, at + length)
     at = at + 1 + length
@@ -56,8 +67,7 @@ local function parse(member)
 end
 
 local function build(r)
-  local head = struct.pack('>I6I4c8BBHB', r.seq, r.cno, r.fp,
-    math.min(r.attempts, 255), math.min(r.deaths, 255), math.min(r.depth, 65535), r.flags)
+  local head = head_of(r.seq, r.fp, r.flags, r.depth, r.attempts, r.deaths)
   if r.unit_of then return head .. char(#r.unit_of) .. r.unit_of .. r.body end
   return head .. r.body
 end
@@ -92,6 +102,7 @@ local function load(cno)
   for i, field in ipairs(FIELDS) do
     c[field] = WORDS[field] and read[i] or tonumber(read[i])
   end
+  c.bucket = tag .. c.seen .. ':' .. cno .. '.'
   c.boost, c.acts, c.flags, c.back = c.boost or 0, c.acts or 0, c.flags or 0, c.back or 0
   c.spread = c.spread == 1
   c.was_buckets, c.was_entries = c.buckets, c.entries
@@ -169,7 +180,7 @@ end
 
 local function bucket_key(c, n)
   if n == 0 then return tag .. c.seen end
-  return tag .. c.seen .. ':' .. c.cno .. '.' .. n
+  return c.bucket .. n
 end
 
 local function bucket_of(c, fp)
@@ -199,9 +210,9 @@ local function seen(c, fp) return call('HGET', bucket_of(c, fp), fp) end
 
 local REDIRECTED = byte('r')
 
--- Where the redirects of a URL have led: the state at the end of the chain, and whose.
-local function followed(c, fp)
-  local state = seen(c, fp)
+-- Where the redirects of a URL of this state have led: the state at the end of the chain,
+-- and whose.
+local function followed(c, fp, state)
   for _ = 1, 100 do
     if not state or byte(state) ~= REDIRECTED then break end
     fp = sub(state, 2)

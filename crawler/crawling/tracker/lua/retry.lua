@@ -50,7 +50,7 @@ local page = call('HSCAN', failed, cursor, 'COUNT', most)
 for i = 1, #page[2], 2 do
   local q, priority, why, _, _, member = unpack(cmsgpack.unpack(page[2][i + 1]))
   failures[#failures + 1] =
-    {fp = page[2][i], q = q, priority = priority, reason = why, r = parse(member)}
+    {fp = page[2][i], q = q, priority = priority, reason = why, r = parse(member, c.cno)}
 end
 table.sort(failures, function(a, b) return a.r.seq < b.r.seq end)
 for _, f in ipairs(failures) do queued = queued + requeue(c, failed, f) end

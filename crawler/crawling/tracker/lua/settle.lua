@@ -50,21 +50,21 @@ local function push_back(domain, retry_after)
 end
 
 local function redirect(c, q, priority, r, to)
-  local state = followed(c, to[3])
+  local fp, to_domain = to[1], to[2]
+  local state = followed(c, fp, seen(c, fp))
   local own = state == rid_of(r.seq)
   if state and not own and not passing(c, state) then return drop(c, q, r, 'duplicate') end
-  if r.fp ~= to[3] then
-    set_state(c, r, 'r' .. to[3])
-    local bucket = bucket_of(c, to[3])
-    c.entries = c.entries + call('HSET', bucket, to[3], rid_of(r.seq))
+  if r.fp ~= fp then
+    set_state(c, r, 'r' .. fp)
+    c.entries = c.entries + call('HSET', bucket_of(c, fp), fp, rid_of(r.seq))
   end
   local spider, domain = split(q)
   -- The unit stays with the domain that was charged when the request was accepted.
-  if r.flags % 2 == DOMAIN_UNIT and not r.unit_of and domain ~= to[2] then
+  if r.flags % 2 == DOMAIN_UNIT and not r.unit_of and domain ~= to_domain then
     r.unit_of, r.flags = domain, r.flags + FOREIGN
   end
-  r.fp, r.body = to[3], body_of(to[1], to[2], to[6])
-  push_head(c, spider .. ':' .. to[2], priority, r)
+  r.fp, r.body = fp, to[5]
+  push_head(c, spider .. ':' .. to_domain, priority, r)
 end
 
 -- It goes on in another shard, which has it in its books.
@@ -72,7 +72,7 @@ local function move(c, q, r, to)
   local _, domain = split(q)
   give_back_units(c, r, domain)
   add(c, 'accepted', -1)
-  set_state(c, r, 'y' .. rid_of(r.seq) .. to[3])
+  set_state(c, r, 'y' .. rid_of(r.seq) .. to[1])
 end
 
 local function retry(c, q, priority, r, o)
@@ -80,7 +80,7 @@ local function retry(c, q, priority, r, o)
   if r.seq <= c.void then renumber(c, r) end
   wait_with_units(c, r, domain)
   r.attempts = r.attempts + 1
-  if o[12] then r.body = body_of(o[12][1], domain, o[12][6]) end
+  if o[12] then r.body = o[12][5] end
   priority = priority - 10
   if o[10] == 0 then
     add(c, 'queued', 1)
@@ -89,7 +89,7 @@ local function retry(c, q, priority, r, o)
   add(c, 'delayed', 1)
   local rid, due = rid_of(r.seq), now + o[10]
   call('ZADD', fleet .. 'delayed:' .. spider, due, rid)
-  call('HSET', fleet .. 'delayed', rid, cmsgpack.pack({q, priority, due, now, build(r)}))
+  call('HSET', fleet .. 'delayed', rid, cmsgpack.pack({q, priority, due, c.cno, now, build(r)}))
 end
 
 local function done(c, domain, r, o)
@@ -119,9 +119,9 @@ end
 local function settle(o)
   local record = call('HGET', leases, o[1])
   if not record then return 0 end
-  local token, q, priority, _, member = unpack(cmsgpack.unpack(record))
+  local token, q, priority, cno, _, member = unpack(cmsgpack.unpack(record))
   if token ~= o[2] then return 0 end
-  local r = parse(member)
+  local r = parse(member, cno)
   local c = crawl_of(r.cno)
   take_links(c, q, o[11])
   add(c, 'duplicates', o[13])

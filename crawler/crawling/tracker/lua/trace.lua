@@ -6,8 +6,8 @@ ARGV[1]  name         of the crawl
 ARGV[2]  fingerprint
 Returns  {state, reason, record, worker}: `moved` has the fingerprint that goes on in another
          shard for a reason; the record is that of failed (msgpack list q,
-         priority, reason, detail, since, request), delayed (q, priority, due, since,
-         request) and leased (token, q, priority, since, request), else ''
+         priority, reason, detail, since, request), delayed (q, priority, due, cno, since,
+         request) and leased (token, q, priority, cno, since, request), else ''
 ]]
 local name, fp = ARGV[1], ARGV[2]
 
@@ -39,7 +39,7 @@ local function trace()
   local c = cno and load(tonumber(cno))
   if not c then return {'unseen', '', '', ''} end
   local state
-  state, fp = followed(c, fp)
+  state, fp = followed(c, fp, seen(c, fp))
   if not state then return {'unseen', '', '', ''} end
   if byte(state) < 64 then return outstanding_state(c, state) end
   local kind, reason = sub(state, 1, 1), sub(state, 2)
