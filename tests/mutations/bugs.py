@@ -35,7 +35,7 @@ BUGS = (
     Bug(
         "a settled lease stays",
         LUA + "settle.lua",
-        "call('HDEL', leases, o[1])",
+        "if #ended > 0 then call('HDEL', leases, unpack(ended)) end",
         "",
         LEASES,
     ),
@@ -192,7 +192,7 @@ BUGS = (
     Bug(
         "what an audit finds missing is in no column",
         LUA + "audit.lua",
-        "add(c, 'dropped', booked - found)",
+        "count_dropped(c, 'lost', booked - found)",
         "",
         AUDIT,
     ),

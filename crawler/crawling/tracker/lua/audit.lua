@@ -86,8 +86,7 @@ local function settle_column(c, column, found)
   if not repair then return end
   add(c, column, found - booked)
   if found > booked then return add(c, 'accepted', found - booked) end
-  add(c, 'dropped', booked - found)
-  add(c, 'reason:lost', booked - found)
+  count_dropped(c, 'lost', booked - found)
 end
 
 local function settle_sum(c)

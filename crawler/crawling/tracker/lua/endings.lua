@@ -21,8 +21,7 @@ local function count_depth(c, r, n) add(c, 'depth:' .. math.min(r.depth, DEEPEST
 local function drop(c, q, r, reason)
   local _, domain = split(q)
   give_back_units(c, r, domain)
-  add(c, 'dropped', 1)
-  add(c, 'reason:' .. reason, 1)
+  count_dropped(c, reason, 1)
   set_state(c, r, 'x' .. reason)
 end
 

@@ -15,8 +15,6 @@ local function check_offers(offers)
   end
 end
 
-local PASSING = {xpage_limit = true, xqueue_full = true, xstopped = true, xexpired = true}
-
 local function is_leased(rid)
   for _, worker in ipairs(call('ZRANGE', workers, 0, -1)) do
     if call('HEXISTS', fleet .. 'leases:' .. worker, rid) == 1 then return true end
@@ -28,7 +26,7 @@ local function is_leased(rid)
 end
 
 -- Of a URL that redirected into another shard: `y`, the number of its request, and where to.
-local MOVED = byte('y')
+local MOVED, DROPPED = byte('y'), byte('x')
 
 -- Why a known URL may be queued again, or nil.  A request that was waiting when its crawl
 -- was stopped has left no other mark than its number.  What moved may come back.
@@ -36,7 +34,9 @@ local function passing(c, state, entry)
   if byte(state) == MOVED then
     return (entry == 'redirect' or seq_of(sub(state, 2)) <= c.void) and 'moved' or nil
   end
-  if byte(state) >= 64 then return PASSING[state] and sub(state, 2) end
+  local reason = sub(state, 2)
+  if byte(state) == DROPPED then return PASSING[reason] and reason end
+  if byte(state) >= 64 then return nil end
   local seq = seq_of(state)
   if seq > c.void or is_leased(state) then return nil end
   for void, reason in string.gmatch(c.voids, '(%d+) (%a+);') do
@@ -70,7 +70,7 @@ end
 local FOUND = {link = true, redirect = true}
 local MAY_WAIT = {link = true, known = true}
 
--- Why the offer is refused, or nil and its page units.
+-- Why the offer is refused whatever its page units, or nil.
 local function judge(c, o, from)
   if o[6] ~= '' then return o[6] end
   if c.maxdepth >= 0 and o[4] > c.maxdepth then return 'depth' end
@@ -80,19 +80,6 @@ local function judge(c, o, from)
   if MAY_WAIT[from.entry] and from.max_queued > 0 and waiting >= from.max_queued then
     return 'queue_full'
   end
-  local flags = charge(c, o[2], from.page_limit)
-  if not flags then return 'page_limit' end
-  return nil, flags
-end
-
-local function refuse(c, bucket, fp, state, reason)
-  add(c, 'accepted', 1)
-  add(c, 'dropped', 1)
-  add(c, 'reason:' .. reason, 1)
-  -- A full crawl counts without recording, or its memory would not fall.
-  if state or reason == 'queue_full' then return end
-  call('HSET', bucket, fp, 'x' .. reason)
-  c.entries = c.entries + 1
 end
 
 -- As keys.escape: a colon would end the spider's part of a key.
@@ -100,37 +87,68 @@ local function escape(name)
   return (string.gsub(name, '[%%:@]', function(c) return string.format('%%%02X', byte(c)) end))
 end
 
+-- Enter a URL as *mark*, where no more than that it is new need be known; whether it was.
+local function enter_new(c, bucket, fp, mark)
+  if call('HSETNX', bucket, fp, mark) == 0 then return false end
+  c.entries = c.entries + 1
+  return true
+end
+
+local function enter(c, bucket, fp, mark)
+  c.entries = c.entries + call('HSET', bucket, fp, mark)
+end
+
+-- A full crawl counts without recording, or its memory would not fall.
+local UNRECORDED = 'queue_full'
+
+local function refuse(c, reason)
+  add(c, 'accepted', 1)
+  count_dropped(c, reason, 1)
+  return 'refused'
+end
+
+local function duplicate(c)
+  add(c, 'duplicates', 1)
+  return 'duplicate'
+end
+
 -- Offer one URL; say whether it was queued, refused (and is in the books), or is in no book
 -- as a duplicate.  *from*: entry (seed, known, link, redirect), spider, page_limit,
 -- max_queued, seq (the last number in use, of those reserved), epoch (of the page that it
 -- is from, or that the crawl's home has said; 0: that of the crawl here).
 local function offer(c, o, from)
-  local fp = o[1]
-  local bucket = bucket_of(c, fp)
+  local fp, entry = o[1], from.entry
   -- A worker that was thought dead, of an epoch that is over.
-  if c.spread and FOUND[from.entry] and c.fin == c.epoch and from.epoch <= c.epoch then
+  if c.spread and FOUND[entry] and c.fin == c.epoch and from.epoch <= c.epoch then
     return 'duplicate'
   end
-  local state, last = followed(c, fp, call('HGET', bucket, fp))
-  local again = nil
-  if state and from.entry ~= 'seed' then
-    again = passing(c, state, from.entry)
-    if not again then
-      add(c, 'duplicates', 1)
-      return 'duplicate'
-    end
+  local bucket, reason = bucket_of(c, fp), judge(c, o, from)
+  local rid = rid_of(from.seq + 1)
+  local mark = reason and 'x' .. reason or rid
+  local state, last, again, is_marked
+  if entry == 'seed' or reason == UNRECORDED or c.may_pass then
+    state, last = followed(c, fp, call('HGET', bucket, fp))
+    again = state and entry ~= 'seed' and passing(c, state, entry)
+    if state and entry ~= 'seed' and not again then return duplicate(c) end
+  elseif enter_new(c, bucket, fp, mark) then
+    is_marked = true
+  else
+    return duplicate(c)
   end
-  local reason, flags = judge(c, o, from)
+  local flags
+  if not reason then
+    flags = charge(c, o[2], from.page_limit)
+    if not flags then reason, mark, is_marked = 'page_limit', 'xpage_limit', false end
+  end
   if reason then
-    if again then add(c, 'duplicates', 1) else refuse(c, bucket, fp, state, reason) end
-    return again and 'duplicate' or 'refused'
+    if again then return duplicate(c) end
+    if not state and not is_marked and reason ~= UNRECORDED then enter(c, bucket, fp, mark) end
+    return refuse(c, reason)
   end
   reopen(c, from.epoch)
   activate_crawl(c)
   from.seq = from.seq + 1
-  local head = head_of(from.seq, fp, flags, o[4], from.attempts or 0, 0)
-  call('HSET', bucket, fp, sub(head, 1, 6))
-  if not state then c.entries = c.entries + 1 end
+  if not is_marked then enter(c, bucket, fp, rid) end
   if again and again ~= 'moved' then
     add(c, 'dropped', -1)
     add(c, 'reason:' .. again, -1)
@@ -141,6 +159,7 @@ local function offer(c, o, from)
   end
   add(c, 'queued', 1)
   local spider = o[7] ~= '' and escape(o[7]) or from.spider
+  local head = head_of(from.seq, fp, flags, o[4], from.attempts or 0, 0)
   push(c, spider .. ':' .. o[2], o[3], head .. o[5])
   return 'queued'
 end

@@ -79,7 +79,7 @@ local function split(q) return match(q, '^([^:]*):(.*)$') end
 local FIELDS = {'state', 'run', 'epoch', 'fin', 'hold', 'expires', 'maxdepth',
   'domain_max_pages', 'max_pages', 'seen', 'buckets', 'entries', 'voids', 'pages',
   'pages_waiting', 'queued', 'delayed', 'leased', 'rev', 'boost', 'spread', 'acts', 'flags',
-  'back'}
+  'back', 'reason:page_limit', 'reason:queue_full', 'reason:stopped', 'reason:expired'}
 local WORDS = {state = true, seen = true, voids = true}
 local crawls = {}
 
@@ -87,6 +87,15 @@ local function add(c, column, n) c.changes[column] = (c.changes[column] or 0) + 
 local function value(c, column) return c[column] + (c.changes[column] or 0) end
 local function outstanding(c)
   return value(c, 'queued') + value(c, 'delayed') + value(c, 'leased')
+end
+
+-- What was dropped for these may be queued when it is met again, if there is any: *may_pass*.
+local PASSING = {page_limit = true, queue_full = true, stopped = true, expired = true}
+
+local function count_dropped(c, reason, n)
+  add(c, 'dropped', n)
+  add(c, 'reason:' .. reason, n)
+  if PASSING[reason] then c.may_pass = true end
 end
 
 local function load(cno)
@@ -105,6 +114,10 @@ local function load(cno)
   c.bucket = tag .. c.seen .. ':' .. cno .. '.'
   c.boost, c.acts, c.flags, c.back = c.boost or 0, c.acts or 0, c.flags or 0, c.back or 0
   c.spread = c.spread == 1
+  c.may_pass = c.spread or c.voids ~= ''
+  for reason in pairs(PASSING) do
+    if (c['reason:' .. reason] or 0) > 0 then c.may_pass = true end
+  end
   c.was_buckets, c.was_entries = c.buckets, c.entries
   c.level = 1
   while c.level * 2 <= c.buckets do c.level = c.level * 2 end
@@ -141,8 +154,7 @@ local function retire(c, state)
   local queued, delayed = value(c, 'queued'), value(c, 'delayed')
   add(c, 'queued', -queued)
   add(c, 'delayed', -delayed)
-  add(c, 'dropped', queued + delayed)
-  add(c, 'reason:' .. state, queued + delayed)
+  count_dropped(c, state, queued + delayed)
   add(c, 'pages_waiting', -value(c, 'pages_waiting'))
   local lanes = c.cno .. '.' .. c.run
   call('ZREM', fleet .. 'expires', c.cno)
@@ -189,11 +201,14 @@ local function bucket_of(c, fp)
   return bucket_key(c, n)
 end
 
+-- Of a bucket's fingerprints, those whose hash has the bit of the level go to the new one.
 local function split_bucket(c)
   local from, to = bucket_key(c, c.buckets - c.level), bucket_key(c, c.buckets)
+  local at, bit = 1, c.level
+  while bit >= 256 do at, bit = at + 1, bit / 256 end
   local all, moved, gone = call('HGETALL', from), {}, {}
   for i = 1, #all, 2 do
-    if hash_of(all[i]) % (2 * c.level) == c.buckets then
+    if byte(all[i], at) % (2 * bit) >= bit then
       moved[#moved + 1], moved[#moved + 2] = all[i], all[i + 1]
       gone[#gone + 1] = all[i]
     end

@@ -56,7 +56,7 @@ local function redirect(c, q, priority, r, to)
   if state and not own and not passing(c, state) then return drop(c, q, r, 'duplicate') end
   if r.fp ~= fp then
     set_state(c, r, 'r' .. fp)
-    c.entries = c.entries + call('HSET', bucket_of(c, fp), fp, rid_of(r.seq))
+    enter(c, bucket_of(c, fp), fp, rid_of(r.seq))
   end
   local spider, domain = split(q)
   -- The unit stays with the domain that was charged when the request was accepted.
@@ -116,8 +116,19 @@ local function end_lease(c, q, priority, r, o)
   return retry(c, q, priority, r, o)
 end
 
+-- What the worker holds of what it settles, by the number of the request.
+local function read_records()
+  local rids, records = {}, {}
+  for i, o in ipairs(outcomes) do rids[i] = o[1] end
+  if #rids == 0 then return records end
+  for i, record in ipairs(call('HMGET', leases, unpack(rids))) do records[rids[i]] = record end
+  return records
+end
+
+local held, ended = read_records(), {}
+
 local function settle(o)
-  local record = call('HGET', leases, o[1])
+  local record = held[o[1]]
   if not record then return 0 end
   local token, q, priority, cno, _, member = unpack(cmsgpack.unpack(record))
   if token ~= o[2] then return 0 end
@@ -126,7 +137,7 @@ local function settle(o)
   take_links(c, q, o[11])
   add(c, 'duplicates', o[13])
   if o[3] ~= 'offer' then
-    call('HDEL', leases, o[1])
+    held[o[1]], ended[#ended + 1] = false, o[1]
     end_lease(c, q, priority, r, o)
   end
   return 1
@@ -134,5 +145,6 @@ end
 
 local results = {}
 for i, o in ipairs(outcomes) do results[i] = settle(o) end
+if #ended > 0 then call('HDEL', leases, unpack(ended)) end
 finish_call()
 return {results, any_quiet}

@@ -89,7 +89,7 @@ end
 
 local function explore(c)
   for _, o in ipairs(offers) do
-    c.entries = c.entries + call('HSETNX', bucket_of(c, o[1]), o[1], 'd')
+    enter_new(c, bucket_of(c, o[1]), o[1], 'd')
   end
   return 0
 end
