@@ -9,6 +9,7 @@ ON_REDIS = "tests/integration/test_redis_tracker.py"
 WORKERS = "tests/integration/test_redis_tracker_workers.py"
 LEASES = "tests/integration/test_tracker_leases.py"
 FLAGS = "tests/integration/test_tracker_flags.py"
+DEDUPE = "tests/integration/test_tracker_dedupe.py"
 AUDIT = "tests/integration/test_tracker_audit.py"
 SECRETS = "tests/acceptance/test_secrets.py"
 SHARDS = "tests/integration/test_sharded_tracker.py"
@@ -72,7 +73,14 @@ BUGS = (
         LUA + "settle.lua",
         "  take_links(c, q, o[11])\n",
         "",
-        "tests/integration/test_tracker_dedupe.py " + SHARDS,
+        DEDUPE + " " + SHARDS,
+    ),
+    Bug(
+        "what was dropped for a passing reason is gone for good",
+        LUA + "prelude.lua",
+        "    if (c['reason:' .. reason] or 0) > 0 then c.may_pass = true end\n",
+        "",
+        DEDUPE,
     ),
     Bug(
         "a page that is done looks as if it were not",
@@ -243,7 +251,7 @@ BUGS = (
         "crawler/crawling/tracker/redis_tracker.py",
         'f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}"',
         'f"{self.keys.tag}{cno}.{revision}"',
-        "tests/integration/test_tracker_dedupe.py",
+        DEDUPE,
     ),
     Bug(
         "a link that a limit refused counts as known",

@@ -89,13 +89,13 @@ local function outstanding(c)
   return value(c, 'queued') + value(c, 'delayed') + value(c, 'leased')
 end
 
--- What was dropped for these may be queued when it is met again, if there is any: *may_pass*.
+-- What was dropped for these may be queued when it is met again.  A call in which nothing
+-- *may_pass* need not ask for more than whether a URL is known.
 local PASSING = {page_limit = true, queue_full = true, stopped = true, expired = true}
 
 local function count_dropped(c, reason, n)
   add(c, 'dropped', n)
   add(c, 'reason:' .. reason, n)
-  if PASSING[reason] then c.may_pass = true end
 end
 
 local function load(cno)
