@@ -36,7 +36,14 @@ def all_keys(redis: Redis) -> set[str]:
 
 
 #: What stays when no crawl is known: nothing of it belongs to one.
-LASTING = {"fleet:meta", "fleet:views", "fleet:workers", "fleet:outbox", "fleet:idle:link"}
+LASTING = {
+    "fleet:meta",
+    "fleet:views",
+    "fleet:workers",
+    "fleet:outbox",
+    "fleet:idle:link",
+    "fleet:times",
+}
 
 
 def pattern_of(key: str) -> str | None:

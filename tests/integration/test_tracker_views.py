@@ -29,6 +29,46 @@ async def traced(tracker: Tracker, path: str) -> Trace:
     return await tracker.trace(CRAWL, offer(path).fingerprint)
 
 
+async def test_the_oldest_request_is_that_which_waits_longest(tracker: Tracker) -> None:
+    assert await tracker.oldest_queued("link") is None
+    began = time.time()
+    await submit(tracker, offer("first", domain="a.example", priority=1))
+    await tracker.sweep()
+    came = time.time()
+    await asyncio.sleep(1.5)
+    await submit(tracker, offer("later", domain="b.example", priority=9))
+
+    oldest = await tracker.oldest_queued("link")
+
+    assert oldest is not None
+    assert began - 0.1 <= oldest <= came + 0.1
+    assert await tracker.oldest_queued("wandering") is None
+    await lease(tracker)
+    assert await tracker.oldest_queued("link") is None
+
+
+async def test_what_is_paused_is_not_the_oldest(tracker: Tracker) -> None:
+    await submit(tracker, offer("page"))
+    await tracker.pause(CRAWL)
+    await lease(tracker)
+
+    assert await tracker.oldest_queued("link") is None
+
+
+async def test_what_rests_may_be_the_oldest(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(hits=1, window=60.0)
+    await submit(tracker, *offers(2))
+    await tracker.sweep()
+    began = time.time()
+    await asyncio.sleep(1.5)
+    assert len(await lease(tracker)) == 1
+
+    oldest = await tracker.oldest_queued("link")
+
+    assert oldest is not None
+    assert oldest <= began + 0.1
+
+
 async def test_what_nobody_offered_is_unseen(tracker: Tracker) -> None:
     assert (await traced(tracker, "page")).state == "unseen"
     await submit(tracker, offer("page"), crawl=OTHER)

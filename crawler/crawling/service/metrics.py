@@ -138,7 +138,7 @@ class TrackerCollector(Collector):
         self._answer: list[Metric] = []
 
     def describe(self) -> Iterable[Metric]:
-        return [_up(1), *_families([], [], 0, 0)]
+        return [_up(1), _oldest_family(0.0), *_families([], [], 0, 0)]
 
     def collect(self) -> Iterable[Metric]:
         if time.monotonic() < self._asked + FRESH and self._answer:
@@ -157,12 +157,18 @@ class TrackerCollector(Collector):
         tracker = self._tracker()
         crawls = await tracker.statuses(await tracker.crawls())
         domains: list[DomainStatus] = []
+        since: list[float | None] = []
         for spiderid in sorted({crawl.crawl.spiderid for crawl in crawls if crawl.queued}):
             domains += await tracker.domains(spiderid, MOST_DOMAINS)
+            since.append(await tracker.oldest_queued(spiderid))
         now = time.time()
         alive = [worker for worker in await tracker.workers() if worker.deadline > now]
         troubled = sum(bool(worker.trouble) for worker in alive)
-        return [_up(1), *_families(crawls, domains, len(alive), troubled)]
+        return [
+            _up(1),
+            _oldest_family(min(filter(None, since), default=now)),
+            *_families(crawls, domains, len(alive), troubled),
+        ]
 
 
 def _families(
@@ -206,6 +212,14 @@ def _families(
             "fleet_workers_troubled", "Workers that say why they lease nothing", troubled
         ),
     ]
+
+
+def _oldest_family(since: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "fleet_oldest_queued_seconds",
+        "Since the oldest queued request came that is the next of its domain",
+        max(0.0, time.time() - since),
+    )
 
 
 def _up(value: int) -> GaugeMetricFamily:

@@ -59,6 +59,7 @@ PATTERNS = (
     "fleet:sweep",
     "fleet:ended",
     "fleet:rubbish",
+    "fleet:times",
     "fleet:outbox",
     "fleet:control",
     "fleet:failures",

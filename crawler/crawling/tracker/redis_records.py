@@ -50,6 +50,7 @@ _BEGINNINGS = {
     "\3": "http://www.",
     "\4": "http://",
 }
+_BYTES = {begins: byte for byte, begins in _BEGINNINGS.items()}
 
 
 class Request(NamedTuple):
@@ -133,10 +134,11 @@ def _with_extras(kept: str, extras: bytes) -> bytes:
 
 
 def _shortened(url: str, domain: str) -> str:
-    for byte, begins in _BEGINNINGS.items():
-        if url.startswith(begins) and url.startswith(domain, len(begins)):
-            return byte + url[len(begins) + len(domain) :]
-    return url
+    begin = 8 if url.startswith("https://") else 7 if url.startswith("http://") else 0
+    end = begin + 4 if url.startswith("www.", begin) else begin
+    if not begin or not url.startswith(domain, end):
+        return url
+    return _BYTES[url[:end]] + url[end + len(domain) :]
 
 
 def pack_offers(offers: Iterable[Offer]) -> bytes:

@@ -57,6 +57,8 @@ CONNECTIONS = 64
 PAGE = 2000
 #: Domains, books and failures that one call looks at: some 5 ms.
 DOMAINS, BOOKS, FAILURES = 500, 100, 500
+#: Domains at rest that are looked at for the oldest request.
+RESTING = 500
 #: Calls that look for the failures of one page.
 MOST_CALLS = 40
 
@@ -173,6 +175,11 @@ class RedisViews(Tracker):
             for domain, queued, leased, opens, blocked, paused, deferred, capped in rows
         ]
         return found, place
+
+    async def oldest_queued(self, spiderid: str) -> float | None:
+        view = names.view(spiderid, self.config)
+        since = await self._scripts.run("oldest", names.escape(spiderid), view, RESTING)
+        return None if since < 0 else since / 1000
 
     async def workers(self) -> list[WorkerStatus]:
         with redis_errors():

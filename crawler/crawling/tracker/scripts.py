@@ -50,6 +50,7 @@ PARTS = {
     "lanes": ("prelude", "lanes"),
     "listed": ("prelude", "listed"),
     "leave": ("prelude", "queues", "endings", "leave"),
+    "oldest": ("prelude", "oldest"),
     "limit": ("prelude", "queues", "endings", "domain", "limit"),
     "post": ("prelude", "ingest", "post"),
     "prioritize": ("prelude", "queues", "endings", "prioritize"),

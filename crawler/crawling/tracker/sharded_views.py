@@ -80,6 +80,10 @@ class ShardedViews(Tracker):
         found = await of_all(shard.all_domains(spiderid) for shard in self.shards)
         return [domain for part in found for domain in part]
 
+    async def oldest_queued(self, spiderid: str) -> float | None:
+        found = await of_all(shard.oldest_queued(spiderid) for shard in self.shards)
+        return min((since for since in found if since is not None), default=None)
+
     async def domain_settings(self) -> list[DomainSetting]:
         found = await of_all(shard.domain_settings() for shard in self.shards)
         return sorted(setting for part in found for setting in part)

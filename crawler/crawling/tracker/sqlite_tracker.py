@@ -239,6 +239,9 @@ class SqliteTracker(Tracker):
     async def all_domains(self, spiderid: str) -> list[DomainStatus]:
         return await self.domains(spiderid, LARGEST)
 
+    async def oldest_queued(self, spiderid: str) -> float | None:
+        return await self._run(lambda step: sqlite_views.oldest_queued(step, spiderid))
+
     async def workers(self) -> list[WorkerStatus]:
         return await self._run(sqlite_views.workers)
 

@@ -33,6 +33,12 @@ SELECT queues.domain, leased, opens, coalesce(blocked, 0), coalesce(deferred, 0)
 FROM queues JOIN places ON places.queue = queues.id
 LEFT JOIN domains ON domains.domain = queues.domain
 """  # noqa: S608 - our own text
+_OLDEST = """
+SELECT since FROM requests JOIN queues ON queues.id = queue JOIN crawls ON crawls.id = crawl
+WHERE queues.spiderid = ? AND requests.due IS NULL AND requests.worker IS NULL
+    AND crawls.run = requests.run AND crawls.state = 'running'
+ORDER BY requests.id LIMIT 1
+"""
 _READY = (
     _DOMAINS + "WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT ?"
 )
@@ -94,6 +100,11 @@ def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
             if queued or leased
         ]
     return found
+
+
+def oldest_queued(step: Step, spiderid: str) -> float | None:
+    row = step.db.execute(_OLDEST, (spiderid,)).fetchone()
+    return row[0] if row else None
 
 
 def workers(step: Step) -> list[WorkerStatus]:

@@ -626,6 +626,14 @@ class Tracker(ABC):
         """Return all domains with work, looked at in bounded steps, each at its moment."""
 
     @abstractmethod
+    async def oldest_queued(self, spiderid: str) -> float | None:
+        """Return since when (Unix seconds, to a minute) the oldest queued request waits.
+
+        Looked at is the first of each domain whose crawls are not paused; of domains at rest
+        those that open next.  None: there is none.
+        """
+
+    @abstractmethod
     async def workers(self) -> list[WorkerStatus]: ...
 
     @abstractmethod

@@ -102,7 +102,18 @@ local function drop_unused_views()
   end
 end
 
+-- What number the requests of each minute begin behind, to tell how old one is: of the last
+-- ten thousand minutes in which there was anything new.
+local function mark_time()
+  local seq, times = call('HGET', meta, 'seq') or '0', fleet .. 'times'
+  local marked, behind = unpack(call('ZRANGE', times, -1, -1, 'WITHSCORES'))
+  if marked and (behind == seq or now - marked < 60000) then return end
+  call('ZADD', times, seq, now)
+  call('ZREMRANGEBYRANK', times, 0, -10001)
+end
+
 begin_even_when_full()
+mark_time()
 end_due_crawls()
 sweep_lanes()
 forget_old_crawls()
