@@ -23,18 +23,23 @@ class SharedLook(Generic[Found]):
     def __init__(self, look: Callable[[], Awaitable[Found]]) -> None:
         self._look = look
         self._found: tuple[float, Found] | None = None
+        self._is_stale = False
         self._cost = 0.0
         self._lock = asyncio.Lock()
 
     def touch(self) -> None:
         """Let the next to ask look anew: something was changed through this process."""
-        self._found = None
+        self._is_stale = True
 
     async def fresh(self) -> Found:
         async with self._lock:
             now = time.monotonic()
-            if self._found is None or now > self._found[0] + min(self._cost / SHARE, OLDEST):
+            known, oldest = self._found, min(self._cost / SHARE, OLDEST)
+            if known is None or self._is_stale or now > known[0] + oldest:
+                # What changes while it looks may be missing from what it finds.
+                self._is_stale = False
                 found = await self._look()
                 ended = time.monotonic()
                 self._cost, self._found = ended - now, (ended, found)
-            return self._found[1]
+                return found
+            return known[1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,24 +10,14 @@ import pytest
 
 from crawling.tracker.tracker import CrawlId
 from rest_service.access import new_token
-from tests.acceptance.crawls import (
-    CRAWLER,
-    ask,
-    background,
-    environment,
-    fleet_command,
-    stop,
-    submit,
-    until,
-    worker,
-)
+from tests.acceptance.crawls import ask, submit, until, worker
+from tests.acceptance.dashboard import SLOW, end, serve
 from tests.servers.browser import chromium
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -39,8 +28,6 @@ if TYPE_CHECKING:
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 #: What the whole of a page may weigh, and how long it may take until something is seen.
 HEAVIEST, SLOWEST = 300_000, 1000
-#: A request a second, so that there is time to look.
-SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
 CRAWL = CrawlId("link", "newcomer", "first")
 #: Tables of what has ended, on the page of a crawl.
 STATUSES = "What is done or has failed, by the status of its last answer"
@@ -56,30 +43,6 @@ PAGES = {
     "find": ("#/find?spiderid=link&appid=newcomer&crawlid=first&url={site}", "It was fetched"),
     "submit": ("#/submit", "Levels of links"),
 }
-
-
-@contextmanager
-def serve(folder: Path, tracker: str, port: int, *options: str) -> Iterator[str]:
-    """Run `fleet serve`; return where its dashboard is."""
-    command = fleet_command("serve", "--tracker", tracker, "--port", str(port), *options)
-    settings = {"KAFKA_HOSTS": "none", "ALLOW_PRIVATE_ADDRESSES": "1", **SLOW}
-    url = f"http://127.0.0.1:{port}"
-    with background(command, CRAWLER, environment(**settings), folder) as process:
-        until(lambda: _answers(f"{url}/readyz"), "the service is ready")
-        yield f"{url}/ui/"
-        _end(process)
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.poll() is None:
-        assert stop(process) == 0
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=30).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +100,7 @@ def ui(folder: Path, tracker: str, site: SmallSite) -> Iterator[str]:
         worker(folder, tracker, **SLOW) as running,
     ):
         yield url
-        _end(running)
+        end(running)
 
 
 def books(tracker: str, crawl: CrawlId = CRAWL) -> CrawlStatus:

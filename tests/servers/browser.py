@@ -81,6 +81,11 @@ class Browser:
     def choose(self, name: str, option: str) -> None:
         where = f"//select[@name='{name}']/option[.='{option}']"
         self.do(lambda: self._one(where).click(), f"{option} of {name}")
+        # As browsers do when somebody chooses; chromedriver only tells of the change.
+        self.script(
+            "arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+            self._one(f"//select[@name='{name}']"),
+        )
 
     def error_at(self, name: str) -> str:
         """Return what is said to be wrong with a field, as a screen reader finds it."""
