@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench import (
     books,
     crawl,
+    fleets,
     frontier,
     ingest,
     kafka,
@@ -53,6 +54,7 @@ TABLES = {
     "books": books.tables,
     "scale": scale.tables,
     "simulate": simulate.tables,
+    "fleets": fleets.tables,
 }
 INTRODUCTION = """\
 # Benchmarks
@@ -86,6 +88,7 @@ def main() -> None:
         "books": books.measure,
         "scale": lambda: scale.measure(saved()),
         "simulate": lambda: simulate.measure(saved()),
+        "fleets": lambda: fleets.measure(options.rounds, options.seconds),
     }
     results = {}
     for name in options.names or measures:

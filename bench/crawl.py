@@ -1,10 +1,14 @@
-"""Pages a second, and CPU a page: ours and the peers, by turns, on the same site."""
+"""Pages a second, and CPU a page: ours and the peers, on sites that are the same.
+
+By turns for the figures of each; for how many times one is as fast as another both run at
+once, on the same core: what slows the machine then slows both.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,8 +30,10 @@ from bench.site import bench_site
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from subprocess import Popen
+
+    from bench.site import RunningSite
 
 #: Pages before the clock starts: imports, connections and the first links are over.
 WARM_UP = 300
@@ -53,14 +59,32 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         for name, peer in PEERS.items():
             runs[name].append(_run(peer, seconds))
             print(f"{name}: {runs[name][-1].pages:.0f} pages/s", file=sys.stderr)
+    ratios = {}
+    for ours, theirs, _ in PAIRS:
+        ratios[f"{ours} : {theirs}"] = _at_once(PEERS[ours], PEERS[theirs], rounds, seconds)
+        print(f"{ours} : {theirs}: {ratios[f'{ours} : {theirs}']}", file=sys.stderr)
     return {
         "rounds": rounds,
         "seconds": seconds,
         "runs": {name: [asdict(run) for run in some] for name, some in runs.items()},
+        "ratios": ratios,
     }
 
 
-def _run(peer: Peer, seconds: float) -> Run:
+@dataclass(frozen=True)
+class Contestant:
+    site: RunningSite
+    crawler: Popen[bytes]
+    redis_pid: int | None
+
+    def spent(self) -> tuple[int, float]:
+        """Return the pages that were served so far, and the crawler's seconds of CPU."""
+        return self.site.served(), cpu_seconds(self.crawler.pid)
+
+
+@contextmanager
+def crawling(peer: Peer) -> Iterator[Contestant]:
+    """Let *peer* crawl a site of its own; it is warm when the block is entered."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         site = stack.enter_context(bench_site(SERVER_CORE))
@@ -77,15 +101,37 @@ def _run(peer: Peer, seconds: float) -> Run:
             )
         )
         _wait_for_pages(site.served, crawler)
-        pids = [crawler.pid, redis_pid, site.pid]
-        before, began, cpu = site.served(), time.monotonic(), _cpu(pids)
+        yield Contestant(site, crawler, redis_pid)
+
+
+def _run(peer: Peer, seconds: float) -> Run:
+    with crawling(peer) as one:
+        pids = [one.crawler.pid, one.redis_pid, one.site.pid]
+        before, began, cpu = one.site.served(), time.monotonic(), _cpu(pids)
         time.sleep(seconds)
-        pages = site.served() - before
+        pages = one.site.served() - before
         took = time.monotonic() - began
         ours, redis, served = (
             1000 * (b - a) / pages for a, b in zip(cpu, _cpu(pids), strict=True)
         )
-        return Run(pages / took, ours, redis, served, peak_rss(crawler.pid))
+        return Run(pages / took, ours, redis, served, peak_rss(one.crawler.pid))
+
+
+def _at_once(ours: Peer, theirs: Peer, windows: int, seconds: float) -> list[float]:
+    """Return how many times the pages of *theirs* ours makes of a second of CPU."""
+    ratios = []
+    with crawling(theirs) as slow, crawling(ours) as fast:
+        for _ in range(windows):
+            before = [one.spent() for one in (slow, fast)]
+            time.sleep(2 * seconds)
+            each = [
+                (cpu - earlier_cpu) / (pages - earlier)
+                for (pages, cpu), (earlier, earlier_cpu) in zip(
+                    [one.spent() for one in (slow, fast)], before, strict=True
+                )
+            ]
+            ratios.append(each[0] / each[1])
+    return ratios
 
 
 def _wait_for_pages(served: Callable[[], int], crawler: Popen[bytes]) -> None:
@@ -120,19 +166,15 @@ def tables(result: dict[str, Any]) -> list[Table]:
         ]
         for name, some in runs.items()
     ]
-    return [Table(title, head, rows), _comparison(runs)]
+    return [Table(title, head, rows), _comparison(runs, result["ratios"])]
 
 
-def _comparison(runs: dict[str, Any]) -> Table:
+def _comparison(runs: dict[str, Any], ratios: dict[str, list[float]]) -> Table:
     rows = []
     for ours, theirs, target in PAIRS:
-        by_rate = _middle(runs[ours], "pages") / _middle(runs[theirs], "pages")
-        by_cpu = _middle(runs[theirs], "crawler") / _middle(runs[ours], "crawler")
-        rows.append(
-            [f"{ours} : {theirs}", f"{by_rate:.2f}", f"{by_cpu:.2f}", f"at least {target:g}"]
-        )
-    return Table("How many times faster", ["", "pages/s", "pages/s of CPU", "promised"], rows)
-
-
-def _middle(runs: list[dict[str, float]], column: str) -> float:
-    return median([run[column] for run in runs])
+        pair = f"{ours} : {theirs}"
+        rates = [median([run["pages"] for run in runs[name]]) for name in (ours, theirs)]
+        by_rate = f"{rates[0] / rates[1]:.2f}"
+        rows.append([pair, by_rate, spread(ratios[pair], "2f"), f"at least {target:g}"])
+    head = ["", "pages/s, by turns", "pages/s of CPU, both at once", "promised"]
+    return Table("How many times faster (medians; min / median / max)", head, rows)

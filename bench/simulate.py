@@ -2,7 +2,8 @@
 
 A page is fetched once it is leased, costs its worker CPU and its shard some, and its
 domain rests for the throttle's gap.  Domains have as many pages as Zipf's law gives them,
-and lie on shards as hashing throws them.  Events are batches of leases, not pages.
+and lie on shards as hashing throws them.  Events are batches of leases, not pages; while
+one is worked on, a worker has another on its way to or from a shard.
 """
 
 from __future__ import annotations
@@ -25,13 +26,17 @@ if TYPE_CHECKING:
 #: Seconds that are simulated, those before the counting begins, and seconds of a
 #: worker that found nothing.
 SPAN, WARM_UP, REST = 40.0, 10.0, 0.25
-#: Requests in one lease; seconds to the site; seconds that a throttled start may lie ahead.
-BATCH, LATENCY, AHEAD = 64, 0.2, 0.5
+#: Requests in one lease, and leases that a worker works on at once; seconds to the site;
+#: seconds that a throttled start may lie ahead.
+BATCH, AT_ONCE, LATENCY, AHEAD = 32, 2, 0.2, 0.5
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """*gap*: seconds between two requests to a domain; costs are seconds of CPU a page."""
+    """*gap*: seconds between two requests to a domain; costs are seconds of CPU a page.
+
+    With *shared* all workers have one core together, and all shards another with the site.
+    """
 
     workers: int
     shards: int
@@ -42,6 +47,9 @@ class Fleet:
     settle_cost: float
     skew: float = 0.8
     pages: int = 100_000_000
+    latency: float = LATENCY
+    site_cost: float = 0.0
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,26 @@ class Outcome:
     closest: float
 
 
-class Shard:
-    """One Redis core, and when each of its domains may be asked."""
+class Core:
+    """Who works on it waits for its turn."""
 
-    def __init__(self, env: simpy.Environment, fleet: Fleet) -> None:
-        self.core = simpy.Resource(env)
+    def __init__(self, env: simpy.Environment) -> None:
+        self._env = env
+        self._turns = simpy.Resource(env)
+
+    def work(self, seconds: float) -> Generator[simpy.Event, Any, None]:
+        with self._turns.request() as turn:
+            yield turn
+            yield self._env.timeout(seconds)
+
+
+class Shard:
+    """One Redis, and when each of its domains may be asked."""
+
+    def __init__(self, env: simpy.Environment, fleet: Fleet, core: Core) -> None:
         self.busy = 0.0
+        self._env = env
+        self._core = core
         self._fleet = fleet
         #: (when it opens, domain), and how many pages a domain still has.
         self._open: list[tuple[float, int]] = []
@@ -90,17 +112,20 @@ class Shard:
                 heapq.heappush(self._open, (start + self._fleet.gap, domain))
         return starts
 
-    def work(self, env: simpy.Environment, seconds: float) -> Generator[simpy.Event, Any, None]:
-        with self.core.request() as turn:
-            yield turn
-            yield env.timeout(seconds)
-            if env.now > WARM_UP:
-                self.busy += seconds
+    def work(self, seconds: float) -> Generator[simpy.Event, Any, None]:
+        yield from self._core.work(seconds)
+        if self._env.now > WARM_UP:
+            self.busy += seconds
 
 
 def run(fleet: Fleet, seed: int = 1) -> Outcome:
     env, random = simpy.Environment(), Random(seed)
-    shards = [Shard(env, fleet) for _ in range(fleet.shards)]
+    servers, workers = Core(env), Core(env)
+
+    def core(of_all: Core) -> Core:
+        return of_all if fleet.shared else Core(env)
+
+    shards = [Shard(env, fleet, core(servers)) for _ in range(fleet.shards)]
     total = sum((rank + 1) ** -fleet.skew for rank in range(fleet.domains))
     for rank in range(fleet.domains):
         pages = max(1, round(fleet.pages * (rank + 1) ** -fleet.skew / total))
@@ -108,13 +133,13 @@ def run(fleet: Fleet, seed: int = 1) -> Outcome:
     done: Counter[int] = Counter()
     asked: Counter[bool] = Counter()
 
-    def worker(number: int) -> Generator[simpy.Event, Any, None]:
+    def worker(number: int, cpu: Core) -> Generator[simpy.Event, Any, None]:
         turn, idle = random.randrange(fleet.shards), 0
         yield env.timeout(random.uniform(0.0, 1.0))
         while True:
             shard, turn = shards[turn % fleet.shards], turn + 1
             starts = shard.lend(env.now)
-            yield from shard.work(env, fleet.lease_cost * max(1, len(starts)))
+            yield from shard.work(fleet.lease_cost * max(1, len(starts)))
             if env.now > WARM_UP:
                 asked[bool(starts)] += 1
             if not starts:
@@ -125,15 +150,20 @@ def run(fleet: Fleet, seed: int = 1) -> Outcome:
                 continue
             idle = 0
             # Downloads overlap: a batch takes as long as its CPU, or its share of the slots.
-            first = min(starts)
-            ready = max(starts) + LATENCY - first
-            yield env.timeout(max(fleet.worker_cost * len(starts), ready * len(starts) / BATCH))
+            began, ready = env.now, max(starts) + fleet.latency - min(starts)
+            yield from cpu.work(fleet.worker_cost * len(starts))
+            yield from servers.work(fleet.site_cost * len(starts))
+            rest = began + ready * len(starts) / BATCH - env.now
+            if rest > 0:
+                yield env.timeout(rest)
             if env.now > WARM_UP:
                 done[number] += len(starts)
-            yield from shard.work(env, fleet.settle_cost * len(starts))
+            yield from shard.work(fleet.settle_cost * len(starts))
 
     for number in range(fleet.workers):
-        env.process(worker(number))
+        cpu = core(workers)
+        for _ in range(AT_ONCE):
+            env.process(worker(number, cpu))
     env.run(SPAN)
     return _outcome(fleet, shards, done, asked)
 

@@ -44,10 +44,10 @@ class Window:
 def measure(rounds: int, seconds: float) -> dict[str, Any]:
     """Crawl with nobody listening and with all browsers, by turns, for *seconds* each."""
     [port] = free_ports(1)
-    with crawling(WORKERS) as (site, workers, tracker):
+    with crawling(WORKERS) as crawl:
         env = {
             "PYTHONPATH": f"{ROOT}/crawler:{ROOT}/rest",
-            "TRACKER": tracker,
+            "TRACKER": crawl.tracker,
             "KAFKA_HOSTS": "none",
             "REST_PORT": str(port),
             "LOG_LEVEL": "ERROR",
@@ -55,8 +55,8 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
         with running(SERVE, core=SERVER_CORE, cwd=ROOT, env=env) as rest, pinned(SERVER_CORE):
             _await(port)
             turns = [0, BROWSERS] * rounds
-            found = asyncio.run(_windows(site, rest, port, turns, seconds))
-            if any(process.poll() is not None for process in (*workers, rest)):
+            found = asyncio.run(_windows(crawl.site, rest, port, turns, seconds))
+            if any(process.poll() is not None for process in (*crawl.workers, rest)):
                 raise InVain("a process has ended")
     windows = [asdict(window) for window in found]
     return {"rounds": rounds, "seconds": seconds, "windows": windows}

@@ -27,8 +27,11 @@ LINK_SPIDER = ROOT / "crawler" / "crawling" / "spiders" / "link_spider.py"
 RUN_SPIDER = [sys.executable, "-m", "scrapy", "runspider", str(LINK_SPIDER)]
 
 
-def submit(tracker: str, url: str, options: CrawlOptions | None = None) -> None:
+def submit(
+    tracker: str, url: str, options: CrawlOptions | None = None, *, shards: int = 1
+) -> None:
     """Submit a crawl of everything that *url* leads to, within what *options* allow."""
     seed = Offer(url, domain_of(url), fingerprint(url), 100_000, 0)
     crawl = CrawlId("link", "bench", "bench")
-    ask(tracker, lambda tracker: tracker.submit(crawl, [seed], options or CrawlOptions()))
+    options = options or CrawlOptions()
+    ask(tracker, lambda tracker: tracker.submit(crawl, [seed], options), shards)

@@ -16,6 +16,7 @@ from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
     cpu_seconds,
+    pin,
     pin_redis,
     rss,
     running,
@@ -23,6 +24,7 @@ from bench.processes import (
 from bench.report import Table, median, spread
 from bench.site import PAGES, bench_site
 from bench.worker import ROOT, RUN_SPIDER, SETTINGS, submit
+from tests.servers.redis_fleets import redis_cluster
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
     runs = []
     for _ in range(rounds):
         for count in (1, 2):
-            with crawling(count, kafka=True) as (site, workers, _):
-                runs.append(_run(site, workers, seconds))
+            with crawling(count, kafka=True) as crawl:
+                runs.append(_run(crawl, seconds))
             print(f"{count} workers: {runs[-1].crawler:.2f} ms a page", file=sys.stderr)
     return {"rounds": rounds, "seconds": seconds, "runs": [asdict(run) for run in runs]}
 
@@ -61,9 +63,10 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
 def measure_memory(pages: int) -> dict[str, Any]:
     """Crawl so many pages with one worker; bytes of memory at every `STEP`."""
     sizes = []
-    with crawling(1) as (site, [worker], _):
+    with crawling(1) as crawl:
+        [worker] = crawl.workers
         for step in range(1, pages // STEP + 1):
-            site.must_reach(step * STEP, PATIENCE, worker)
+            crawl.site.must_reach(step * STEP, PATIENCE, worker)
             sizes.append(rss(worker.pid))
             print(f"{step * STEP} pages: {sizes[-1] / 1e6:.1f} MB", file=sys.stderr)
     return {"pages": pages, "step": STEP, "sizes": sizes}
@@ -77,28 +80,44 @@ def measure_latency(rounds: int, seconds: float) -> dict[str, Any]:
             busy = crawling(
                 1, kafka=True, latency=float(latency), CONCURRENT_REQUESTS=str(AT_ONCE)
             )
-            with busy as (site, workers, _):
+            with busy as crawl:
                 time.sleep(seconds / 2)
-                some.append(asdict(_run(site, workers, seconds)))
+                some.append(asdict(_run(crawl, seconds)))
             print(f"{latency} s: {some[-1]['pages']:.0f} pages/s", file=sys.stderr)
     return {"rounds": rounds, "seconds": seconds, "runs": runs}
 
 
+@dataclass(frozen=True)
+class Crawl:
+    """What crawls, and where: *redis* are process ids."""
+
+    site: RunningSite
+    workers: list[Popen[bytes]]
+    tracker: str
+    redis: list[int]
+
+
 @contextmanager
 def crawling(
-    count: int, *, kafka: bool = False, latency: float = 0.0, **settings: str
-) -> Iterator[tuple[RunningSite, list[Popen[bytes]], str]]:
+    count: int, *, nodes: int = 1, kafka: bool = False, latency: float = 0.0, **settings: str
+) -> Iterator[Crawl]:
     """Let *count* workers crawl the site, on one core together; servers have the other.
 
-    Yields the site, the workers, and the address of their tracker.
+    With 3 *nodes* Redis is a cluster, and has as many shards.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         site = stack.enter_context(bench_site(SERVER_CORE, PAGES, f"--latency={latency}"))
-        url = stack.enter_context(redis_server(folder))
-        pin_redis(url, SERVER_CORE)
-        submit(url, site.start)
-        env = {**SETTINGS, **settings, "TRACKER": url}
+        if nodes > 1:
+            cluster = stack.enter_context(redis_cluster(folder))
+            url, redis = cluster.url, [server.process.pid for server in cluster.servers]
+            for pid in redis:
+                pin(pid, SERVER_CORE)
+        else:
+            url = stack.enter_context(redis_server(folder))
+            redis = [pin_redis(url, SERVER_CORE)]
+        submit(url, site.start, shards=nodes)
+        env = {**SETTINGS, **settings, "TRACKER": url, "TRACKER_SHARDS": str(nodes)}
         if kafka:
             env["KAFKA_HOSTS"] = stack.enter_context(kafka_on(SERVER_CORE, folder))
         workers = [
@@ -113,10 +132,11 @@ def crawling(
             for _ in range(count)
         ]
         site.must_reach(WARM_UP * count, PATIENCE, *workers)
-        yield site, workers, url
+        yield Crawl(site, workers, url, redis)
 
 
-def _run(site: RunningSite, workers: list[Popen[bytes]], seconds: float) -> Run:
+def _run(crawl: Crawl, seconds: float) -> Run:
+    site, workers = crawl.site, crawl.workers
     before, began, cpu = site.served(), time.monotonic(), _cpu(workers)
     time.sleep(seconds)
     pages, took = site.served() - before, time.monotonic() - began
