@@ -39,8 +39,8 @@ local function passing(c, state, entry)
   if byte(state) >= 64 then return nil end
   local seq = seq_of(state)
   if seq > c.void or is_leased(state) then return nil end
-  for void, reason in string.gmatch(c.voids, '(%d+) (%a+);') do
-    if seq <= tonumber(void) then return reason end
+  for void, ending in string.gmatch(c.voids, '(%d+) (%a+);') do
+    if seq <= tonumber(void) then return ending end
   end
 end
 
