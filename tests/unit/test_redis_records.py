@@ -28,7 +28,7 @@ def queued(offer: Offer, head: bytes) -> bytes:
         ("http://a.example:8000/", "a.example", 7),
         ("https://sub.a.example/", "a.example", 22),
         ("https://a.example.org/", "a.example", 6),
-        ("https://www.example/", "www.example", 20),
+        ("https://www.example/", "www.example", 2),
         ("ftp://a.example/", "a.example", 16),
         ("www.a.example", "a.example", 13),
         ("https://\xe4.example/\udc80", "\xe4.example", 5),

@@ -134,11 +134,9 @@ def _with_extras(kept: str, extras: bytes) -> bytes:
 
 
 def _shortened(url: str, domain: str) -> str:
-    begin = 8 if url.startswith("https://") else 7 if url.startswith("http://") else 0
-    end = begin + 4 if url.startswith("www.", begin) else begin
-    if not begin or not url.startswith(domain, end):
-        return url
-    return _BYTES[url[:end]] + url[end + len(domain) :]
+    at = url.find(domain, 7, 12 + len(domain))
+    byte = _BYTES.get(url[:at]) if at > 0 else None
+    return url if byte is None else byte + url[at + len(domain) :]
 
 
 def pack_offers(offers: Iterable[Offer]) -> bytes:
