@@ -158,12 +158,6 @@ local front, first, drained = {}, 1, false
 -- What goes back into `ready`, and what rests: scores and domains.
 local behind, at_rest = {}, {}
 
-local function write_all(command, key, values)
-  for i = 1, #values, 2000 do
-    call(command, key, unpack(values, i, math.min(i + 1999, #values)))
-  end
-end
-
 local function draw()
   write_all('ZADD', ready, behind)
   -- One more than may be lent: the rival of the last.

@@ -29,8 +29,8 @@ end
 
 local function look_at_resting()
   for _, domain in ipairs(call('ZRANGE', fleet .. 'resting:' .. view, 0, most - 1)) do
-    local rank = call('ZRANGE', tag .. spider .. ':' .. domain .. ':queue', 0, 0, 'WITHSCORES')[2]
-    if rank then look_at(tonumber(rank)) end
+    local rank = best_rank(spider .. ':' .. domain)
+    if rank then look_at(rank) end
   end
 end
 

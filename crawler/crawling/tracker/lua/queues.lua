@@ -3,6 +3,15 @@ Queues: a sorted set of lanes, a lane being the list of one run of a crawl and p
 Prepended, behind prelude.lua, to the scripts that move requests.
 ]]
 
+-- Run a command with as many values as there are; return the last reply.
+local function write_all(command, key, values)
+  local reply
+  for i = 1, #values, 2000 do
+    reply = call(command, key, unpack(values, i, math.min(i + 1999, #values)))
+  end
+  return reply
+end
+
 local woken = {}
 
 -- Make the domain visible.  Where throttles are by address this is only the inbox
@@ -63,11 +72,7 @@ end
 local function push_tails(c)
   for q, lanes in pairs(c.tails) do
     for priority, members in pairs(lanes) do
-      local key, length = lane_key(c, q, priority), nil
-      for i = 1, #members, 2000 do
-        length = call('RPUSH', key, unpack(members, i, math.min(i + 1999, #members)))
-      end
-      if length == #members then
+      if write_all('RPUSH', lane_key(c, q, priority), members) == #members then
         enter_lane(c, q, priority, rank_of(c, priority, seq_of(members[1])))
       end
     end
