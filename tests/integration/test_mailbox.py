@@ -11,10 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crawling.exceptions import Unavailable
 from crawling.tracker.redis_tracker import RedisTracker
-from crawling.tracker.tracker import CrawlId, CrawlOptions, Source, TrackerConfig
-from tests.integration.tracking import CRAWL, lease, offer, offers, settle, submit, sweep, until
-from tests.servers.redis_fleets import redis_sentinel
+from crawling.tracker.tracker import (
+    CrawlId,
+    CrawlOptions,
+    Outcome,
+    Source,
+    TrackerConfig,
+)
+from tests.integration.tracking import (
+    CRAWL,
+    WORKER,
+    lease,
+    offer,
+    offers,
+    settle,
+    submit,
+    sweep,
+    until,
+)
+from tests.servers.kafka_server import free_ports
+from tests.servers.redis_fleets import Server, answers, redis_sentinel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -200,24 +218,75 @@ async def test_without_a_monitor_failures_are_kept_in_the_crawl_alone(
     assert len(await tracker.failures(CRAWL)) == 1
 
 
-async def test_an_event_is_told_when_a_replica_has_it(tmp_path: Path) -> None:
-    """So no failover can take back an end of which others know."""
+async def test_a_redis_that_was_emptied_is_joined_anew(
+    tracker: RedisTracker, redis: Redis
+) -> None:
+    async with opened(tracker, "one") as mailbox:
+        redis.flushall()
+        with pytest.raises(Unavailable, match="lost the stream fleet:control"):
+            await mailbox.requests(10, 0.1)
+
+        await mailbox.post([({"uuid": "1"}, None)])
+
+        assert bodies(await mailbox.requests(10, 0.1)) == [{"uuid": "1"}]
+        assert redis.hget("fleet:meta", "relay") == b"1"
+
+
+async def test_a_master_that_becomes_a_replica_is_an_outage(tmp_path: Path) -> None:
+    """It breaks off all that waits for letters."""
+    server = Server(tmp_path, free_ports(1)[0], ())
+    server.start()
+    try:
+        await until(lambda: asyncio.to_thread(answers, server))
+        tracker = RedisTracker(f"redis://127.0.0.1:{server.port}/0", CONFIG)
+        await tracker.open()
+        async with opened(tracker, "one") as mailbox:
+            waiting = asyncio.create_task(mailbox.requests(10, 30.0))
+            await asyncio.sleep(0.2)
+            server.client().replicaof("127.0.0.1", 1)
+            with pytest.raises(Unavailable, match="UNBLOCKED"):
+                await waiting
+        await tracker.close()
+    finally:
+        server.kill()
+
+
+async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> None:
+    """So no failover, to whichever of them, can take back an end of which others know."""
     with redis_sentinel(tmp_path) as watched:
         master, *replicas = watched.servers
         tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
         await tracker.open()
         async with opened(tracker, "one") as mailbox:
             await submit(tracker, offer("a"))
-            for replica in replicas:
-                os.kill(replica.process.pid, signal.SIGSTOP)
             [leased] = await lease(tracker)
-            await settle(tracker, leased)
-
+            one, _ = replicas
+            os.kill(one.process.pid, signal.SIGSTOP)
+            # Quickly: who is silent for longer is not waited for.
+            await tracker.settle(WORKER, [Outcome(leased, "done", status=200)])
             telling = asyncio.create_task(mailbox.news(10, 5.0))
-            told, _ = await asyncio.wait([telling], timeout=1.5)
+            told, _ = await asyncio.wait([telling], timeout=1.0)
             assert not told
 
-            os.kill(replicas[0].process.pid, signal.SIGCONT)
+            os.kill(one.process.pid, signal.SIGCONT)
             [letter] = await asyncio.wait_for(telling, 30.0)
+            assert letter.body["action"] == "finished"
+        await tracker.close()
+
+
+async def test_a_replica_that_is_stuck_keeps_no_event_for_long(tmp_path: Path) -> None:
+    with redis_sentinel(tmp_path) as watched:
+        master, stuck, _ = watched.servers
+        tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
+        await tracker.open()
+        async with opened(tracker, "one") as mailbox:
+            await submit(tracker, offer("a"))
+            os.kill(stuck.process.pid, signal.SIGSTOP)
+            try:
+                [leased] = await lease(tracker)
+                await settle(tracker, leased)
+                [letter] = await asyncio.wait_for(mailbox.news(10, 5.0), 60.0)
+            finally:
+                os.kill(stuck.process.pid, signal.SIGCONT)
             assert letter.body["action"] == "finished"
         await tracker.close()

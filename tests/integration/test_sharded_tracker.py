@@ -394,7 +394,7 @@ async def test_links_are_with_a_replica_before_their_page_is_settled(tmp_path: P
             here, there, *_ = away_from_home(tracker)
             await submit(tracker, offer("seed", here))
             [seed] = await lease(tracker)
-            assert await tracker._shard_of(there).replicas.exist()
+            assert await tracker._shard_of(there).replicas.count() == 1
             links = [offer(str(n), there) for n in range(50)]
             await settle(tracker, seed, links=links)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import time
 from base64 import b64encode
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from redis.exceptions import ResponseError
 
-from crawling.exceptions import RequestError
+from crawling.exceptions import RequestError, Unavailable
 from crawling.tracker.extras import record_of, requestid
 from crawling.tracker.keys import parse_crawl_name
 from crawling.tracker.redis_records import (
@@ -31,7 +32,7 @@ from crawling.tracker.scripts import answer, redis_errors
 from crawling.tracker.tracker import CrawlOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -104,7 +105,7 @@ class Mailbox:
     async def news(self, limit: int, timeout: float) -> list[Letter]:
         """Return what became of crawls: `finished` and `expired` events.
 
-        A replica, if there is one, has these too: a failover does not take back what
+        The replicas, if there are any, have these too: a failover does not take back what
         others were told.
         """
         letters = await self._letters(self._keys.outbox, limit, timeout)
@@ -144,7 +145,7 @@ class Mailbox:
         left = await self._claim(stream, limit)
         if left:
             return [(id_, fields, True) for id_, fields in left]
-        with redis_errors():
+        async with self._member_of(stream):
             answered: Any = await self._redis.xreadgroup(
                 GROUP,
                 self._consumer,
@@ -162,7 +163,7 @@ class Mailbox:
         now = time.monotonic()
         if now < self._claimed.get(stream, 0.0) + self._claim_after / 2:
             return []
-        with redis_errors():
+        async with self._member_of(stream):
             answered: Any = await self._redis.xautoclaim(
                 stream,
                 GROUP,
@@ -174,6 +175,18 @@ class Mailbox:
         if not answered[1]:
             self._claimed[stream] = now
         return [(id_, fields) for id_, fields in answered[1] if fields]
+
+    @asynccontextmanager
+    async def _member_of(self, stream: str) -> AsyncIterator[None]:
+        """Join anew where Redis has forgotten the monitors, with all that it had."""
+        try:
+            with redis_errors():
+                yield
+        except ResponseError as error:
+            if "NOGROUP" not in str(error):
+                raise
+            await self.open()
+            raise Unavailable(f"Redis has lost the stream {stream}") from error
 
     async def _delete(self, stream: str, ids: Sequence[str]) -> None:
         if ids:

@@ -35,6 +35,8 @@ from crawling.exceptions import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from redis.asyncio.connection import AbstractConnection
+
 #: Seconds for which what a cluster or Sentinel said of itself is believed.
 BELIEVED = 1.0
 SCHEMES = (
@@ -75,8 +77,29 @@ def shown(url: str) -> str:
     return re.sub(r"(://)[^/@]*@", r"\1", url.partition("?")[0])
 
 
+class Connects:
+    """How many connections were made.
+
+    A server that has lost what it had confirmed, since it died or another took its place,
+    has closed all it had; and so may have any that was connected to anew.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def made(self, connection: AbstractConnection) -> None:
+        await connection.on_connect()
+        self.count += 1
+
+
 def redis_client(
-    url: str, *, tag: str = "", timeout: float, connections: int, setting: str = "TRACKER"
+    url: str,
+    *,
+    tag: str = "",
+    timeout: float,
+    connections: int,
+    setting: str = "TRACKER",
+    connects: Connects | None = None,
 ) -> Redis:
     """Return a client of the Redis at *url*, on a cluster of the server that has *tag*'s slot.
 
@@ -84,6 +107,7 @@ def redis_client(
     """
     place = parse(url, setting)
     options = {
+        "redis_connect_func": connects and connects.made,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "timeout": timeout,

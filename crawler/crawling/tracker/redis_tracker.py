@@ -35,6 +35,7 @@ from crawling.tracker.tracker import Lease, Leased, Submitted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from crawling.tracker.redis_connect import Connects
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlOptions,
@@ -75,8 +76,15 @@ class Known(NamedTuple):
 class RedisTracker(RedisAudit, FlaggedTracker):
     """The authority over all requests, shared by all processes of the fleet."""
 
-    def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
-        super().__init__(url, config, tag=tag)
+    def __init__(
+        self,
+        url: str,
+        config: TrackerConfig,
+        *,
+        tag: str = "",
+        connects: Connects | None = None,
+    ) -> None:
+        super().__init__(url, config, tag=tag, connects=connects)
         self._wake = WakeUp(self._redis, self.keys)
         self._watch = DeathWatch(self._redis, self.keys)
         self.clock = RedisClock()
@@ -84,6 +92,8 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         #: How often `lease` was called.
         self.called = 0
         self._crawls: dict[int, Known] = {}
+        #: Connections that had been made when these were read.
+        self._crawls_as_of = 0
         #: (worker, token, when) of calls whose answer was lost on the way
         self._lost: list[tuple[str, str, float]] = []
 
@@ -374,9 +384,15 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         return [token for who, token, _ in self._lost if who == worker]
 
     async def _learn(self, crawls: list[list[int]]) -> dict[int, Known]:
-        """Return name and options of crawls, asking for what is new here or was changed."""
-        if len(self._crawls) + len(crawls) > MOST_CRAWLS:
+        """Return name and options of crawls, asking for what is new here or was changed.
+
+        Behind a new connection there may be a server that has lost the latest: another
+        change then had the same revision, and links that it took are not there.
+        """
+        connects = self._connects.count
+        if len(self._crawls) + len(crawls) > MOST_CRAWLS or self._crawls_as_of != connects:
             self._crawls.clear()
+        self._crawls_as_of = connects
         known = {}
         for cno, revision, epoch, run in crawls:
             found = self._crawls.get(cno)
@@ -384,7 +400,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 book = await self._ask("HGETALL", self.keys.crawl(cno))
                 found = Known(revision, unpack_crawl_id(book), unpack_options(book))
                 self._crawls[cno] = found
-            era = f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}"
+            era = f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}.{connects}"
             known[cno] = found._replace(epoch=epoch, era=era)
         return known
 

@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from crawling.exceptions import ConfigError, FleetError, Unavailable
 from crawling.tracker import keys as names
-from crawling.tracker.redis_connect import is_cluster, redis_client, shown
+from crawling.tracker.redis_connect import Connects, is_cluster, redis_client, shown
 from crawling.tracker.redis_records import (
     text,
     unpack_failure,
@@ -66,12 +66,24 @@ MOST_CALLS = 40
 class RedisViews(Tracker):
     """The part of the Redis tracker that reads."""
 
-    def __init__(self, url: str, config: TrackerConfig, *, tag: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        config: TrackerConfig,
+        *,
+        tag: str = "",
+        connects: Connects | None = None,
+    ) -> None:
         super().__init__(config)
         self._place = shown(url)
         self._is_cluster = is_cluster(url)
+        self._connects = connects or Connects()
         self._redis = redis_client(
-            url, tag=tag, timeout=ANSWER_TIMEOUT, connections=CONNECTIONS
+            url,
+            tag=tag,
+            timeout=ANSWER_TIMEOUT,
+            connections=CONNECTIONS,
+            connects=self._connects,
         )
         self.keys = names.Keys(tag)
         self._scripts = Scripts(self._redis, self.keys.meta)

@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crawling.tracker.scripts import answer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from redis.asyncio import Redis
 
-#: Milliseconds in which a replica must have what it is asked to confirm.
+#: Milliseconds in which the replicas must have what they are asked to confirm.
 CONFIRM_MS = 1000
-#: Seconds for which it is believed that there are replicas, or none.
+#: Seconds for which it is believed how many replicas there are.
 BELIEVED = 5.0
+#: Seconds without a word after which a replica is not waited for; a living one speaks
+#: once a second.
+SILENT = 3
 
 
 class Replicas:
-    """Those that follow one Redis."""
+    """Those that follow one Redis, and keep up.
+
+    Any of them may be the next master, so what must not be taken back is waited for from all.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._exist = False
+        self._count = 0
         self._asked = float("-inf")
 
-    async def exist(self) -> bool:
+    async def count(self) -> int:
         if time.monotonic() > self._asked + BELIEVED:
             about = await answer(self._redis.info("replication"))
-            self._exist = about["connected_slaves"] > 0
+            self._count = sum(map(_keeps_up, _replicas_in(about)))
             self._asked = time.monotonic()
-        return self._exist
+        return self._count
 
     def doubt(self) -> None:
-        """Ask anew whether there are any."""
+        """Ask anew how many there are."""
         self._asked = float("-inf")
 
     async def until_followed(self, meta: str) -> None:
-        """Return when one of them, if there are any, has all that was written until now.
+        """Return when all of them, if there are any, have all that was written until now.
 
         `WAIT` only looks at what its own connection wrote, so a field of *meta* is written.
         """
-        while await self.exist():
+        while count := await self.count():
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hset(meta, "relay", "1")
-            pipeline.wait(1, CONFIRM_MS)
+            pipeline.wait(count, CONFIRM_MS)
             _, confirmed = await answer(pipeline.execute())
-            if confirmed:
+            if confirmed >= count:
                 return
             self.doubt()
+
+
+def _replicas_in(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [about[f"slave{number}"] for number in range(about["connected_slaves"])]
+
+
+def _keeps_up(replica: Mapping[str, Any]) -> bool:
+    return bool(replica["state"] == "online" and replica["lag"] <= SILENT)

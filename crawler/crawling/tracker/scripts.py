@@ -95,13 +95,17 @@ class Scripts:
         return results
 
     async def run_confirmed(
-        self, operation: str, calls: Sequence[Sequence[str | bytes | float]], timeout: int
+        self,
+        operation: str,
+        calls: Sequence[Sequence[str | bytes | float]],
+        replicas: int,
+        timeout: int,
     ) -> tuple[list[Any], int]:
         """Run one script many times; return also how many replicas had it in *timeout* ms."""
         pipeline = await self._pipeline(operation, calls)
-        pipeline.wait(1, timeout)
-        *results, replicas = await answer(pipeline.execute())
-        return results, replicas
+        pipeline.wait(replicas, timeout)
+        *results, confirmed = await answer(pipeline.execute())
+        return results, confirmed
 
     async def _pipeline(
         self, operation: str, calls: Sequence[Sequence[str | bytes | float]]
@@ -130,7 +134,8 @@ async def answer(reply: Awaitable[Any]) -> Any:
 
 #: What Redis says when it will be able again, also from inside a script.
 PASSING_REFUSALS = re.compile(
-    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN)\b"
+    r"\b(OOM|READONLY|MISCONF|NOREPLICAS|LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN"
+    r"|UNBLOCKED)\b"
 )
 
 #: The same, where redis-py has taken the word away.

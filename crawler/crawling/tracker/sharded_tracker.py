@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from crawling.exceptions import RequestError, Unavailable
 from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER
-from crawling.tracker.redis_connect import tag_of
+from crawling.tracker.redis_connect import Connects, tag_of
 from crawling.tracker.redis_tracker import SUBMIT_HOLD
 from crawling.tracker.shard import Shard
 from crawling.tracker.sharded_endings import ShardedEndings
@@ -53,7 +53,11 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
     def __init__(self, url: str, config: TrackerConfig) -> None:
         n = config.shards
         part = replace(config, max_queued=-(-config.max_queued // n))
-        super().__init__(config, [Shard(url, part, tag=tag_of(url, i, n)) for i in range(n)])
+        # Links of a page may be in any shard.
+        connects = Connects()
+        tags = [tag_of(url, index, n) for index in range(n)]
+        shards = [Shard(url, part, tag=tag, connects=connects) for tag in tags]
+        super().__init__(config, shards)
         self._turns = count(int(time.time()))
         self._away: dict[Shard, float] = {}
         #: Worker -> shards in which it may have leases.

@@ -210,7 +210,8 @@ class Lease:
     revision: int = 0
     epoch: int = 0
     #: Names the state of the crawl in which what was seen stays seen: another one after a
-    #: stop, an end, other options, or when the crawl was forgotten.
+    #: stop, an end, other options, when the crawl was forgotten, or when what was
+    #: confirmed may have got lost with a server.
     era: str = ""
 
     @property
