@@ -32,7 +32,7 @@ from tests.integration.tracking import (
     until,
 )
 from tests.servers.kafka_server import free_ports
-from tests.servers.redis_fleets import Server, answers, redis_sentinel
+from tests.servers.redis_fleets import Server, answers, redis_replicas
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -218,6 +218,26 @@ async def test_without_a_monitor_failures_are_kept_in_the_crawl_alone(
     assert len(await tracker.failures(CRAWL)) == 1
 
 
+async def test_another_letter_of_the_same_id_is_not_deleted(
+    tracker: RedisTracker, redis: Redis
+) -> None:
+    """Two servers that were both masters for a moment may have given it to two."""
+    async with opened(tracker, "one") as mailbox, opened(tracker, "two") as other:
+        for uuid in ("1", "2"):
+            redis.xadd("fleet:control", {"body": f'{{"uuid": "{uuid}"}}'}, id=f"{uuid}-0")
+        first, second = await mailbox.requests(10, 0.1)
+        redis.delete("fleet:control")
+        await mailbox.open()
+        for uuid in ("3", "4"):
+            redis.xadd("fleet:control", {"body": f'{{"uuid": "{uuid}"}}'}, id=f"{uuid}-0")
+        [third] = await other.requests(1, 0.1)
+
+        await mailbox.answered([first.id, second.id, third.id, "4-0"])
+
+        assert redis.xlen("fleet:control") == 2
+        assert bodies(await mailbox.requests(10, 0.1)) == [{"uuid": "4"}]
+
+
 async def test_a_redis_that_was_emptied_is_joined_anew(
     tracker: RedisTracker, redis: Redis
 ) -> None:
@@ -253,30 +273,27 @@ async def test_a_master_that_becomes_a_replica_is_an_outage(tmp_path: Path) -> N
 
 async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> None:
     """So no failover, to whichever of them, can take back an end of which others know."""
-    with redis_sentinel(tmp_path) as watched:
-        master, *replicas = watched.servers
+    with redis_replicas(tmp_path) as (master, replica, _):
         tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
         await tracker.open()
         async with opened(tracker, "one") as mailbox:
             await submit(tracker, offer("a"))
             [leased] = await lease(tracker)
-            one, _ = replicas
-            os.kill(one.process.pid, signal.SIGSTOP)
+            os.kill(replica.process.pid, signal.SIGSTOP)
             # Quickly: who is silent for longer is not waited for.
             await tracker.settle(WORKER, [Outcome(leased, "done", status=200)])
             telling = asyncio.create_task(mailbox.news(10, 5.0))
             told, _ = await asyncio.wait([telling], timeout=1.0)
             assert not told
 
-            os.kill(one.process.pid, signal.SIGCONT)
+            os.kill(replica.process.pid, signal.SIGCONT)
             [letter] = await asyncio.wait_for(telling, 30.0)
             assert letter.body["action"] == "finished"
         await tracker.close()
 
 
 async def test_a_replica_that_is_stuck_keeps_no_event_for_long(tmp_path: Path) -> None:
-    with redis_sentinel(tmp_path) as watched:
-        master, stuck, _ = watched.servers
+    with redis_replicas(tmp_path) as (master, stuck, _):
         tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
         await tracker.open()
         async with opened(tracker, "one") as mailbox:

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
+from redis.asyncio import BlockingConnectionPool
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.connect import close_tracker, open_tracker
-from crawling.tracker.redis_connect import parse, shown, tag_of
+from crawling.tracker.redis_connect import LocatedConnection, Locator, parse, shown, tag_of
 from crawling.tracker.tracker import TrackerConfig
 from tests.acceptance.crawls import fleet, fleet_json
 from tests.integration.tracking import CRAWL, books, lease, offers, settle, submit, until
@@ -86,6 +89,46 @@ async def test_a_crawl_outlives_the_master_behind_sentinels(tmp_path: Path) -> N
 async def test_a_crawl_outlives_a_master_of_a_cluster(tmp_path: Path) -> None:
     with redis_cluster(tmp_path, replicas=True) as cluster:
         await outlive(cluster.url, cluster.servers, cluster.owner("{0}fleet").kill)
+
+
+class Named(Locator):
+    """Finds the server that the test has named."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__()
+        self.server = server
+
+    async def _ask(self) -> tuple[str, int]:
+        return "127.0.0.1", self.server.port
+
+
+@pytest.mark.usefixtures("redis")
+async def test_what_an_old_master_confirms_beside_the_new_one_does_not_count(
+    tmp_path: Path,
+) -> None:
+    """It has not heard yet that it is none any more."""
+    old, new = (Server(tmp_path / str(port), port, ()) for port in free_ports(2))
+    for server in (old, new):
+        server.start()
+    try:
+        for server in (old, new):
+            _wait(server.client())
+        locator = Named(old)
+        pool = BlockingConnectionPool(connection_class=LocatedConnection, locator=locator)
+        async with AsyncRedis.from_pool(pool) as redis, redis.client() as held:
+            await held.set("place", "old")
+            locator.server = new
+            locator.forget()
+            assert await redis.get("place") is None
+
+            with pytest.raises(RedisConnectionError, match="another server has taken"):
+                await held.set("place", "nowhere")
+
+            await held.set("place", "new")
+            assert await redis.get("place") == b"new"
+    finally:
+        for server in (old, new):
+            server.kill()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Seconds after which a server that does not answer counts as down, for the others.
 DOWN_AFTER = 1.0
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass
@@ -131,23 +131,30 @@ class Watched:
 
 
 @contextmanager
-def redis_sentinel(folder: Path) -> Iterator[Watched]:
-    ports = free_ports(6)
-    first = ports[0]
+def redis_replicas(folder: Path) -> Iterator[list[Server]]:
+    """Run a master and two replicas, in this order."""
+    first, *others = free_ports(3)
     with ExitStack() as stack:
         servers = [Server(folder / str(first), first, ())]
         follow = ("--replicaof", f"127.0.0.1 {first}", "--repl-diskless-sync-delay", "0")
-        servers += [Server(folder / str(port), port, follow) for port in ports[1:3]]
-        sentinels = [Server(folder / str(port), port, ()) for port in ports[3:]]
+        servers += [Server(folder / str(port), port, follow) for port in others]
         for server in servers:
             server.start()
             stack.callback(server.kill)
         for server in servers:
             _until(lambda server=server: answers(server), "the server answers")  # type: ignore[misc]
-        for sentinel in sentinels:
-            _start_sentinel(sentinel, first)
-            stack.callback(sentinel.kill)
         until_replicated(servers)
+        yield servers
+
+
+@contextmanager
+def redis_sentinel(folder: Path) -> Iterator[Watched]:
+    with ExitStack() as stack:
+        servers = stack.enter_context(redis_replicas(folder))
+        sentinels = [Server(folder / str(port), port, ()) for port in free_ports(3)]
+        for sentinel in sentinels:
+            _start_sentinel(sentinel, servers[0].port)
+            stack.callback(sentinel.kill)
         watched = Watched(servers, sentinels)
         _until(lambda: all(map(_sees_all, sentinels)), "the Sentinels know each other")
         yield watched

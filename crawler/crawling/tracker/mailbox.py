@@ -190,10 +190,8 @@ class Mailbox:
 
     async def _delete(self, stream: str, ids: Sequence[str]) -> None:
         if ids:
-            pipeline = self._redis.pipeline(transaction=True)
-            pipeline.xack(stream, GROUP, *ids)
-            pipeline.xdel(stream, *ids)
-            await answer(pipeline.execute())
+            async with self._member_of(stream):
+                await self._scripts.run("letters", stream, GROUP, self._consumer, *ids)
 
     async def _ask(self, *command: str | bytes) -> Any:
         return await answer(self._redis.execute_command(*command))  # type: ignore[no-untyped-call]  # redis-py's

@@ -174,6 +174,8 @@ class Locator(ABC):
         self._asking = asyncio.Lock()
         self._found: tuple[str, int] | None = None
         self._since = 0.0
+        #: What it last found, believed or not.
+        self.latest: tuple[str, int] | None = None
 
     async def find(self) -> tuple[str, int]:
         async with self._asking:
@@ -183,6 +185,7 @@ class Locator(ABC):
                 except (RedisError, RedisClusterException, OSError) as error:
                     raise RedisConnectionError(str(error)) from error
                 self._since = time.monotonic()
+                self.latest = self._found
             return self._found
 
     def forget(self) -> None:
@@ -248,7 +251,11 @@ def _locator(place: Place, tag: str, *, is_tls: bool) -> Locator:
 
 
 class LocatedConnection(Connection):
-    """A connection to whoever the locator names at the moment it is made."""
+    """A connection to whoever the locator names at the moment it is made.
+
+    Once the locator has named another, what the old one still says does not count: it may
+    be a master that has not heard yet that it is none, and what it confirms is lost.
+    """
 
     def __init__(self, *, locator: Locator, **options: Any) -> None:
         self._locator = locator
@@ -265,12 +272,16 @@ class LocatedConnection(Connection):
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:
-            return await super().read_response(*args, **options)
+            response = await super().read_response(*args, **options)
         except (AskError, ReadOnlyError) as error:
             # Also MOVED: the slot, or the role of master, is somebody else's now.
             self._locator.forget()
             await self.disconnect()
             raise RedisConnectionError(f"the server has given it up: {error}") from error
+        if self._locator.latest != (self.host, self.port):
+            await self.disconnect()
+            raise RedisConnectionError("another server has taken its place")
+        return response
 
 
 class LocatedTlsConnection(LocatedConnection, SSLConnection):

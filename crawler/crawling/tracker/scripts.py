@@ -49,6 +49,7 @@ PARTS = {
     "lease": ("prelude", "queues", "endings", "throttle", "lease"),
     "lanes": ("prelude", "lanes"),
     "listed": ("prelude", "listed"),
+    "letters": ("prelude", "letters"),
     "leave": ("prelude", "queues", "endings", "leave"),
     "limit": ("prelude", "queues", "endings", "domain", "limit"),
     "oldest": ("prelude", "queues", "oldest"),
