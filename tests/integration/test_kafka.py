@@ -12,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
 from crawling.service.kafka import KafkaConfig, KafkaReader, topic_of
-from crawling.service.kafka_sender import KafkaSender, _Message
+from crawling.service.kafka_sender import KafkaSender
 from crawling.service.outbound import Outbound
 from tests.integration.tracking import until
 from tests.servers.kafka_server import kafka_server
@@ -77,11 +77,18 @@ async def test_messages_may_be_compressed(
     await reader.close()
 
 
-async def test_a_codec_whose_package_is_missing_is_named(kafka_hosts: str) -> None:
-    sender = KafkaSender(KafkaConfig((kafka_hosts,), compression="snappy"))
+async def test_a_reader_names_a_codec_whose_package_it_has_not(
+    kafka_hosts: str, topic_prefix: str
+) -> None:
+    config = KafkaConfig((kafka_hosts,), topic_prefix, compression="snappy")
+    sender = await opened(KafkaSender(config))
+    await sender.send(topic_prefix, b"page" * 1000)
+    await sender.close()
 
-    with pytest.raises(ConfigError, match=r"KAFKA_COMPRESSION: .*snappy"):
-        await sender.open()
+    reader = await opened(KafkaReader(config, [topic_prefix], None))
+    with pytest.raises(ConfigError, match="snappy"):
+        await read(reader, 1)
+    await reader.close()
 
 
 async def test_a_group_goes_on_where_it_has_committed(
@@ -151,25 +158,6 @@ async def test_what_a_dead_broker_did_not_acknowledge_can_be_sent_again(
         await sender.close()
 
 
-async def test_what_a_producer_was_given_up_with_can_be_sent_again(
-    kafka_hosts: str, topic_prefix: str
-) -> None:
-    sender = await opened(KafkaSender(KafkaConfig((kafka_hosts,), topic_prefix)))
-    line = sender._line
-    assert line is not None
-    # It was about to ask for a topic that it does not know yet, when another message's
-    # failure ended it.
-    network = line._producer._metadata._wakeup._net
-    line.given_up = network._closed = True
-
-    with pytest.raises(Unavailable, match="given up"):
-        await sender._deliver(line, _Message(f"{topic_prefix}.new", b"page", None, []))
-
-    network._closed = False
-    sender._give_up(line)
-    await sender.close()
-
-
 async def test_a_topic_that_was_deleted_is_made_again(
     kafka_hosts: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,14 +189,7 @@ async def test_a_message_that_the_brokers_find_too_large_harms_no_other(
         admin.alter_configs([limit])
     small = [b"%d" % number for number in range(20)]
 
-    async def send(value: bytes) -> None:
-        """Send *value*; once more if its producer was given up for another's size."""
-        try:
-            await sender.send(topic, value)
-        except Unavailable:
-            await sender.send(topic, value)
-
-    sending = [send(value) for value in (*small[:9], b"x" * 3000, *small[9:19])]
+    sending = [sender.send(topic, value) for value in (*small[:9], b"x" * 3000, *small[9:19])]
     results = await asyncio.gather(*sending, return_exceptions=True)
     await sender.send(topic, small[19])
 

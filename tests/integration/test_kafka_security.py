@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from crawling.exceptions import Unavailable
+from crawling.exceptions import ConfigError, Unavailable
 from crawling.service.config import load_settings
 from crawling.service.kafka import KafkaReader, kafka_config
 from crawling.service.kafka_sender import KafkaSender
@@ -80,7 +80,7 @@ async def test_pages_go_over_tls_and_with_a_login(kafka_folder: Path) -> None:
         assert await sent_and_read(kafka_config(with_login)) == b"page"
 
         wrong = kafka_config(settings(kafka_folder, broker.ports["LOGIN"], **login("guess")))
-        with pytest.raises(Unavailable) as refused:
+        with pytest.raises(Unavailable, match="uthentication failed") as refused:
             await KafkaSender(wrong).open()
     assert "guess" not in f"{refused.value} {wrong}"
 
@@ -91,5 +91,12 @@ async def test_a_broker_with_the_certificate_of_another_host_is_refused(
     with secure_broker(kafka_folder, address="127.0.0.2") as broker:
         config = kafka_config(settings(kafka_folder, broker.ports["TLS"]))
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="certificate verify failed"):
             await KafkaSender(config).open()
+
+
+async def test_a_file_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+    config = kafka_config(settings(tmp_path, 1))
+
+    with pytest.raises(ConfigError, match="KAFKA_SSL_CAFILE"):
+        await KafkaSender(config).open()

@@ -1,4 +1,7 @@
-"""Kafka for asyncio: kafka-python's clients on threads of their own, its errors as ours."""
+"""Kafka for asyncio: kafka-python's clients on threads of their own, its errors as ours.
+
+What is sent goes by librdkafka: `kafka_sender`.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,11 @@ from kafka.errors import (
     FencedInstanceIdError,
     KafkaConfigurationError,
     KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
     UnsupportedCodecError,
 )
 from kafka.structs import OffsetAndMetadata
 
-from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
+from crawling.exceptions import ConfigError, RequestError, Unavailable
 from crawling.service.config import read
 
 if TYPE_CHECKING:
@@ -42,7 +43,6 @@ ANSWER_TIMEOUT = 10.0
 MAX_BACKOFF = 1.0
 #: Seconds for which a group keeps the partitions of a reader that was killed.
 SESSION_TIMEOUT = 10.0
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 #: What makes a topic's name, as Kafka has it.
 _TOPIC = re.compile(r"[a-zA-Z0-9._\-]{1,249}")
 
@@ -110,7 +110,7 @@ def kafka_config(settings: Settings) -> KafkaConfig:
 
 
 #: Setting -> option of kafka-python's clients.
-_SECURITY = {
+SECURITY = {
     "KAFKA_SECURITY_PROTOCOL": "security_protocol",
     "KAFKA_SSL_CAFILE": "ssl_cafile",
     "KAFKA_SSL_CERTFILE": "ssl_certfile",
@@ -122,7 +122,7 @@ _SECURITY = {
 
 
 def _security(settings: Settings) -> dict[str, Any]:
-    given = {option: read(settings, name) for name, option in _SECURITY.items()}
+    given = {option: read(settings, name) for name, option in SECURITY.items()}
     return {option: value for option, value in given.items() if value is not None}
 
 
@@ -293,8 +293,6 @@ def kafka_errors(config: KafkaConfig) -> Iterator[None]:
     """Turn errors of kafka-python into ours, which name the setting and the address."""
     try:
         yield
-    except TOO_LARGE as error:
-        raise TooLarge(str(error)) from error
     except FencedInstanceIdError as error:
         raise ConfigError(
             "KAFKA_GROUP_INSTANCE", "another process has this name; each needs its own"
@@ -302,7 +300,11 @@ def kafka_errors(config: KafkaConfig) -> Iterator[None]:
     except (KafkaConfigurationError, UnsupportedCodecError) as error:
         raise ConfigError("KAFKA_HOSTS", f"{config.address}: {error}") from error
     except (KafkaError, OSError) as error:
-        raise Unavailable(
-            f"KAFKA_HOSTS: no answer from the broker at {config.address} ({error}); "
-            "start Kafka, or set KAFKA_HOSTS to where it is"
-        ) from error
+        raise no_answer(config, error) from error
+
+
+def no_answer(config: KafkaConfig, why: object) -> Unavailable:
+    return Unavailable(
+        f"KAFKA_HOSTS: no answer from the broker at {config.address} ({why}); "
+        "start Kafka, or set KAFKA_HOSTS to where it is"
+    )

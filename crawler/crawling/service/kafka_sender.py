@@ -1,38 +1,47 @@
-"""Messages to Kafka: idempotent, acknowledged, handed over in groups."""
+"""Messages to Kafka: idempotent, acknowledged, with little work for Python."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaTimeoutError, TopicAlreadyExistsError
+from confluent_kafka import KafkaError as ProducerError
+from confluent_kafka import KafkaException, Producer
+from kafka import KafkaAdminClient
+from kafka.errors import TopicAlreadyExistsError
 
-from crawling.exceptions import ConfigError, OutputError, TooLarge, Unavailable
+from crawling.exceptions import ConfigError, TooLarge, Unavailable
 from crawling.service.kafka import (
     ANSWER_TIMEOUT,
-    TOO_LARGE,
+    MAX_BACKOFF,
+    SECURITY,
     KafkaClient,
     KafkaConfig,
-    kafka_errors,
+    no_answer,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Seconds for which the client tries to deliver a message before it is ours again.
 DELIVERY_TIMEOUT = 15.0
-
-
-class _Producer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
-    """One that can be closed with messages that it never delivers."""
-
-    def flush(self, timeout: float | None = None) -> None:
-        with suppress(KafkaTimeoutError):
-            super().flush(timeout)
+#: Seconds for which a topic that was not there may still come to be.
+TOPIC_PATIENCE = 5.0
+#: Seconds between two looks at what was delivered, while something is on its way, and else.
+TICK, IDLE = 0.02, 1.0
+TOO_LARGE = (ProducerError.MSG_SIZE_TOO_LARGE, ProducerError.RECORD_LIST_TOO_LARGE)
+#: What kafka-python calls it, and what librdkafka does.
+_SECURITY = {
+    "security_protocol": "security.protocol",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+}
 
 
 class _Message(NamedTuple):
@@ -42,172 +51,125 @@ class _Message(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class _Refused(TooLarge):
-    """By the brokers: a topic takes less than the producer does."""
-
-
 class _Line:
-    """A producer: messages go to it, and its answers come back, in groups.
+    """librdkafka's producer, looked after by the event loop: it wakes no thread of Python."""
 
-    One by one, each page would wake two threads.
-    """
-
-    def __init__(self, client: KafkaClient, producer: _Producer) -> None:
-        self._client = client
-        self._producer = producer
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._producer = Producer({**options, "error_cb": self._hear})
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[_Message, asyncio.Future[None]]] = []
-        self._handing_over: asyncio.Task[None] | None = None
-        #: Filled by the producer's threads.
-        self._answers: deque[tuple[asyncio.Future[None], Exception | None]] = deque()
-        self._telling = False
-        #: Its messages fail with whatever kafka-python stumbles over.
-        self.given_up = False
+        self._out = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._timer = self._loop.call_later(TICK, self._look)
+        #: What it last heard of the brokers that was wrong.
+        self.trouble = ""
+
+    def connect(self) -> None:
+        """Ask the brokers for something; blocks."""
+        self._producer.list_topics(timeout=ANSWER_TIMEOUT)
 
     async def send(self, message: _Message) -> None:
         """Return when the brokers have acknowledged the message."""
-        acknowledged: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.append((message, acknowledged))
-        if self._handing_over is None:
-            self._handing_over = asyncio.create_task(self._hand_over())
-        await acknowledged
-
-    def let_go(self) -> None:
-        """Give up what was not delivered, in a thread of its own."""
-        self.given_up = True
-        threading.Thread(target=self._producer.close, args=(0,), daemon=True).start()
-
-    async def close(self) -> None:
-        """Deliver what is on its way."""
-        await self._client.run(self._producer.close, ANSWER_TIMEOUT)
-
-    async def _hand_over(self) -> None:
-        while self._waiting:
-            group, self._waiting = self._waiting, []
+        delivered: asyncio.Future[None] = self._loop.create_future()
+        told = partial(self._told, delivered)
+        while True:
             try:
-                await self._client.run(self._send, group)
-            except Exception as error:  # noqa: BLE001 - it is for who sends the messages
-                for _, acknowledged in group:
-                    self._answer(acknowledged, error)
-        self._handing_over = None
-
-    def _send(self, group: Sequence[tuple[_Message, asyncio.Future[None]]]) -> None:
-        away: KafkaTimeoutError | None = None
-        for message, acknowledged in group:
-            if acknowledged.done():
-                # Nobody waits for it any more.
-                continue
-            if away is not None:
-                self._answer(acknowledged, away)
-                continue
-            try:
-                sent = self._producer.send(**message._asdict())
-            except KafkaTimeoutError as error:
-                # The others would wait as long, one after the other.
-                away = error
-                self._answer(acknowledged, error)
-            except Exception as error:  # noqa: BLE001 - it is for who sends the message
-                self._answer(acknowledged, error)
+                self._producer.produce(**message._asdict(), on_delivery=told)
+            except BufferError:
+                await asyncio.sleep(TICK)
             else:
-                self._listen(sent, acknowledged)
+                break
+        if not self._out:
+            self._timer.cancel()
+            self._timer = self._loop.call_later(TICK, self._look)
+            self._idle.clear()
+        self._out += 1
+        await delivered
 
-    def _listen(self, sent: Any, acknowledged: asyncio.Future[None]) -> None:
-        # Too large for the producer itself: nothing was sent, and it is as good as new.
-        if sent.failed() and isinstance(sent.exception, TOO_LARGE):
-            self._answer(acknowledged, sent.exception)
+    async def close(self, limit: float = 0.0) -> None:
+        """Deliver what is on its way, and give up what is left after *limit* seconds."""
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), limit)
+        self._timer.cancel()
+        self._producer.purge()
+        self._producer.poll(0)
+
+    def _look(self) -> None:
+        self._producer.poll(0)
+        self._timer = self._loop.call_later(TICK if self._out else IDLE, self._look)
+
+    def _told(
+        self, delivered: asyncio.Future[None], error: ProducerError | None, _: object
+    ) -> None:
+        self._out -= 1
+        if not self._out:
+            self._idle.set()
+        if delivered.done():
             return
+        if error is None:
+            self.trouble = ""
+            delivered.set_result(None)
+        else:
+            delivered.set_exception(KafkaException(error))
 
-        def failed(error: Exception) -> None:
-            refused = isinstance(error, TOO_LARGE)
-            self._answer(acknowledged, _Refused(str(error)) if refused else error)
-
-        sent.add_callback(lambda _: self._answer(acknowledged, None))
-        sent.add_errback(failed)
-
-    def _answer(self, acknowledged: asyncio.Future[None], error: Exception | None) -> None:
-        self._answers.append((acknowledged, error))
-        if not self._telling:
-            self._telling = True
-            self._loop.call_soon_threadsafe(self._tell)
-
-    def _tell(self) -> None:
-        # First: what is added from here on calls again.
-        self._telling = False
-        while self._answers:
-            acknowledged, error = self._answers.popleft()
-            if acknowledged.done():
-                continue
-            if error is None:
-                acknowledged.set_result(None)
-            else:
-                acknowledged.set_exception(error)
+    def _hear(self, error: ProducerError) -> None:
+        # That all are down says less than why the last one is.
+        if error.code() != ProducerError._ALL_BROKERS_DOWN:
+            self.trouble = error.str()
 
 
 class KafkaSender(KafkaClient):
-    """Sends messages that all in-sync replicas have when `send` returns; idempotent.
-
-    A producer that has failed to deliver one message may never deliver another: its
-    sequence numbers are then broken.  It is given up, with all that it still has, and the
-    next message goes by a new one.  What the brokers find too large is such a failure.
-    """
+    """Sends messages that all in-sync replicas have when `send` returns; idempotent."""
 
     def __init__(self, config: KafkaConfig) -> None:
         super().__init__(config, "kafka-sender")
         self._line: _Line | None = None
-        self._opening: asyncio.Task[_Line] | None = None
+        #: Sends each message by itself.
+        self._single: _Line | None = None
         self._topics: set[str] = set()
         self._making: dict[str, asyncio.Task[None]] = {}
-        #: One by one goes what was refused together with others.
-        self._suspects = asyncio.Lock()
 
     async def open(self) -> None:
-        await self._ready()
-
-    async def _ready(self) -> _Line:
-        """Return the producer, made by the first of those who need one."""
-        if self._line is not None:
-            return self._line
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._new_line())
-            self._opening.add_done_callback(self._opened)
-        return await asyncio.shield(self._opening)
-
-    def _opened(self, opening: asyncio.Task[_Line]) -> None:
-        self._opening = None
-        if not opening.cancelled() and opening.exception() is None:
-            self._line = opening.result()
-
-    def _give_up(self, line: _Line) -> None:
-        if line is self._line:
-            self._line = None
-            # It may have failed because a topic was deleted.
-            self._topics.clear()
-            line.let_go()
-
-    async def _new_line(self) -> _Line:
-        return _Line(self, await self.run(self._connect))
-
-    def _connect(self) -> _Producer:
+        """Connect; raise `Unavailable` when no broker answers."""
+        line = self._ready()
         try:
-            return self._producer()
-        except RuntimeError as error:
-            # kafka-python's, of a codec whose package is missing.
-            raise ConfigError("KAFKA_COMPRESSION", str(error)) from error
+            await self.run(line.connect)
+        except KafkaException as error:
+            raise no_answer(self.config, line.trouble or error.args[0].str()) from error
 
-    def _producer(self) -> _Producer:
-        return _Producer(
-            **self.options(),
-            acks="all",
-            enable_idempotence=True,
-            compression_type=self.config.compression,
-            linger_ms=int(self.config.linger * 1000),
-            batch_size=131_072,
-            max_request_size=self.config.max_request_size,
-            max_block_ms=int(ANSWER_TIMEOUT * 1000),
-            request_timeout_ms=int(ANSWER_TIMEOUT * 1000),
-            delivery_timeout_ms=int(DELIVERY_TIMEOUT * 1000),
-            metrics_enabled=False,
-        )
+    def _ready(self) -> _Line:
+        if self._line is None:
+            self._line = self._new_line()
+        return self._line
+
+    def _new_line(self, **options: object) -> _Line:
+        try:
+            return _Line({**self._options(), **options})
+        except KafkaException as error:
+            why = error.args[0].str()
+            names = [name for name, option in SECURITY.items() if _SECURITY[option] in why]
+            raise ConfigError(names[0] if names else "KAFKA_HOSTS", why) from error
+
+    def _options(self) -> dict[str, Any]:
+        security = {_SECURITY[option]: value for option, value in self.config.security.items()}
+        return {
+            **security,
+            "bootstrap.servers": ",".join(self.config.hosts),
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": self.config.compression or "none",
+            "linger.ms": int(self.config.linger * 1000),
+            "batch.size": 131_072,
+            "message.max.bytes": self.config.max_request_size,
+            # As kafka-python and Kafka's own client: a crawl stays in its partition.
+            "partitioner": "murmur2_random",
+            "request.timeout.ms": int(ANSWER_TIMEOUT * 1000),
+            "delivery.timeout.ms": int(DELIVERY_TIMEOUT * 1000),
+            "topic.metadata.propagation.max.ms": int(TOPIC_PATIENCE * 1000),
+            "reconnect.backoff.max.ms": int(MAX_BACKOFF * 1000),
+            # What comes of it reaches us as an error.
+            "log_level": 0,
+        }
 
     async def ensure_topic(self, topic: str) -> None:
         """Make the topic unless there is one; all who want the same share one attempt."""
@@ -251,40 +213,45 @@ class KafkaSender(KafkaClient):
         """
         await self.ensure_topic(topic)
         message = _Message(topic, value, key, list(headers))
-        line = await self._ready()
+        line = self._ready()
         try:
-            await self._deliver(line, message)
-        except Unavailable:
-            self._give_up(line)
-            raise
-        except _Refused:
-            # So is all that the producer had: alone it shows whether it was this one.
-            self._give_up(line)
-            await self._deliver_alone(message)
+            await line.send(message)
+        except KafkaException as error:
+            if error.args[0].code() not in TOO_LARGE:
+                raise await self._away(line, error) from error
+            # The brokers refuse all that came together with one that is.
+            await self._send_alone(message)
 
-    async def _deliver_alone(self, message: _Message) -> None:
-        async with self._suspects:
-            line = await self._new_line()
-            try:
-                await self._deliver(line, message)
-            finally:
-                line.let_go()
-
-    async def _deliver(self, line: _Line, message: _Message) -> None:
+    async def _send_alone(self, message: _Message) -> None:
+        if self._single is None:
+            self._single = self._new_line(**{"batch.num.messages": 1})
+        line = self._single
         try:
-            with kafka_errors(self.config):
-                await asyncio.wait_for(line.send(message), DELIVERY_TIMEOUT + 1)
-        except asyncio.TimeoutError as error:
-            raise Unavailable(f"KAFKA_HOSTS: no answer from {self.config.address}") from error
-        except (Unavailable, OutputError):
-            raise
-        except Exception as error:
-            if not line.given_up:
-                raise
-            raise Unavailable("KAFKA_HOSTS: the producer was given up meanwhile") from error
+            await line.send(message)
+        except KafkaException as error:
+            if error.args[0].code() in TOO_LARGE:
+                raise TooLarge(error.args[0].str()) from error
+            raise await self._away(line, error) from error
+
+    async def _away(self, line: _Line, error: KafkaException) -> Unavailable:
+        reason = error.args[0]
+        # A topic may have been deleted.
+        self._topics.clear()
+        if reason.fatal():
+            await self._give_up(line)
+        return no_answer(self.config, f"{reason.str()} {line.trouble}".strip())
+
+    async def _give_up(self, line: _Line) -> None:
+        """Let go of a producer that will never deliver anything any more."""
+        if line is self._line:
+            self._line = None
+        elif line is self._single:
+            self._single = None
+        await line.close()
 
     async def close(self) -> None:
         """Send what is on its way, and let go of the brokers."""
-        if self._line is not None:
-            await self._line.close()
+        for line in (self._line, self._single):
+            if line is not None:
+                await line.close(ANSWER_TIMEOUT)
         self.thread.shutdown(wait=False)
