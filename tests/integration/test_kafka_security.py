@@ -95,8 +95,13 @@ async def test_a_broker_with_the_certificate_of_another_host_is_refused(
             await KafkaSender(config).open()
 
 
-async def test_a_file_of_certificates_that_is_not_there_is_named(tmp_path: Path) -> None:
+async def test_what_cannot_be_is_named_with_its_setting(tmp_path: Path) -> None:
+    """No file of certificates, and a login for which the library is not made."""
     config = kafka_config(settings(tmp_path, 1))
-
     with pytest.raises(ConfigError, match="KAFKA_SSL_CAFILE"):
         await KafkaSender(config).open()
+
+    kerberos = {**login("secret"), "KAFKA_SASL_MECHANISM": "GSSAPI"}
+    make_certificates(tmp_path)
+    with pytest.raises(ConfigError, match="KAFKA_SASL_MECHANISM"):
+        await KafkaSender(kafka_config(settings(tmp_path, 1, **kerberos))).open()

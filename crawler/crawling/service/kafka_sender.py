@@ -147,8 +147,7 @@ class KafkaSender(KafkaClient):
             return _Line({**self._options(), **options})
         except KafkaException as error:
             why = error.args[0].str()
-            names = [name for name, option in SECURITY.items() if _SECURITY[option] in why]
-            raise ConfigError(names[0] if names else "KAFKA_HOSTS", why) from error
+            raise ConfigError(_setting_of(why), why) from error
 
     def _options(self) -> dict[str, Any]:
         security = {_SECURITY[option]: value for option, value in self.config.security.items()}
@@ -255,3 +254,11 @@ class KafkaSender(KafkaClient):
             if line is not None:
                 await line.close(ANSWER_TIMEOUT)
         self.thread.shutdown(wait=False)
+
+
+def _setting_of(why: str) -> str:
+    """Return the setting that librdkafka complains of."""
+    for name, option in SECURITY.items():
+        if _SECURITY[option] in why:
+            return name
+    return "KAFKA_SASL_MECHANISM" if "SASL mechanism" in why else "KAFKA_HOSTS"

@@ -89,8 +89,8 @@ OPTIONS: dict[str, Kind] = {
     "KAFKA_TOPIC_PARTITIONS": integer(1),
     "KAFKA_TOPIC_REPLICATION": integer(-1),
     "KAFKA_FEED_TIMEOUT": duration,
-    "KAFKA_PRODUCER_BATCH_LINGER_MS": integer(0),
-    "KAFKA_PRODUCER_MAX_REQUEST_SIZE": integer(10_000),
+    "KAFKA_PRODUCER_BATCH_LINGER_MS": integer(0, 10_000),
+    "KAFKA_PRODUCER_MAX_REQUEST_SIZE": integer(10_000, 1_000_000_000),
     "KAFKA_CONSUMER_AUTO_OFFSET_RESET": choice("earliest", "latest"),
     "KAFKA_CONSUMER_FETCH_MESSAGE_MAX_BYTES": integer(1),
     "KAFKA_SECURITY_PROTOCOL": choice("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
@@ -98,7 +98,7 @@ OPTIONS: dict[str, Kind] = {
     "KAFKA_SSL_CERTFILE": optional(text),
     "KAFKA_SSL_KEYFILE": optional(text),
     "KAFKA_SASL_MECHANISM": optional(
-        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI", "OAUTHBEARER")
+        choice("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "GSSAPI")
     ),
     "KAFKA_SASL_USERNAME": optional(text),
     "KAFKA_SASL_PASSWORD": optional(text),
