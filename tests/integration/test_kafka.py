@@ -11,10 +11,13 @@ import pytest
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
+from crawling.savers.kafka_saver import KafkaSaver
+from crawling.service.config import load_settings
 from crawling.service.kafka import KafkaConfig, KafkaReader, topic_of
 from crawling.service.kafka_sender import KafkaSender
 from crawling.service.outbound import Outbound
 from tests.integration.tracking import until
+from tests.pages import make_page
 from tests.servers.kafka_server import kafka_server
 
 if TYPE_CHECKING:
@@ -199,6 +202,40 @@ async def test_a_message_that_the_brokers_find_too_large_harms_no_other(
     assert {record.value for record in await read(reader, 20)} == set(small)
     await reader.close()
     await sender.close()
+
+
+async def test_a_page_whose_own_topic_fails_is_on_the_firehose_once(
+    kafka_hosts: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawling.service.kafka_sender.DELIVERY_TIMEOUT", 11.0)
+    page = make_page()
+    given = f"KAFKA_HOSTS={kafka_hosts}", f"KAFKA_TOPIC_PREFIX={topic_prefix}"
+    saver = KafkaSaver(load_settings([*given, "KAFKA_APPID_TOPICS=1"]))
+    await saver.open()
+    await saver.save(page)
+    saved = 1
+    own = topic_of(topic_prefix, "crawled", page.appid)
+    with closing(KafkaAdminClient(bootstrap_servers=kafka_hosts)) as admin:
+
+        def want(replicas: int) -> None:
+            wanted = {"min.insync.replicas": str(replicas)}
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, own, configs=wanted)])
+
+        want(2)
+        with pytest.raises(Unavailable, match="KAFKA_HOSTS: no answer"):
+            # The broker takes a moment to heed it.
+            while saved < 1000:
+                await saver.save(page)
+                saved += 1
+        want(1)
+    await saver.save(page)
+    await saver.close()
+
+    firehose = topic_of(topic_prefix, "crawled")
+    reader = await opened(KafkaReader(KafkaConfig((kafka_hosts,)), [firehose], None))
+    assert len(await read(reader, saved + 1)) == saved + 1
+    assert await reader.poll(1, 1.0) == []
+    await reader.close()
 
 
 async def insist(

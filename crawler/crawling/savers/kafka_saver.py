@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from base64 import b64encode
@@ -160,16 +159,12 @@ class KafkaSaver(Saver):
 
     async def save(self, page: Page) -> None:
         value = self._encoding.encode(page)
-        topics = [self._firehose, *self._topics_of(page.appid)]
         key = page.crawlid.encode("utf-8", "surrogatepass")
         headers = self._headers()
-        results = await asyncio.gather(
-            *(self._sender.send(topic, value, key=key, headers=headers) for topic in topics),
-            return_exceptions=True,
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        # One after the other: a page that comes again, because its own topic has failed,
+        # is then on the firehose once all the same.
+        for topic in (*self._topics_of(page.appid), self._firehose):
+            await self._sender.send(topic, value, key=key, headers=headers)
 
     async def close(self) -> None:
         await self._sender.close()
