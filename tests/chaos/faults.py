@@ -15,6 +15,7 @@ from kafka import KafkaConsumer
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from redis.exceptions import RedisError
 
+from crawling.service.kafka_sender import DELIVERY_TIMEOUT
 from tests.acceptance.crawls import until
 from tests.chaos.arena import (
     HITS,
@@ -196,9 +197,15 @@ def kill_kafka(arena: Arena, random: Random) -> int:
     return in_flight
 
 
-@fault("Kafka: refuses for want of replicas, as with a full disk")
-def refuse(arena: Arena, random: Random) -> int:
-    return configure(arena, random, "min.insync.replicas", "2", "1")
+@fault("Kafka: hangs, for a moment or longer than a message may take")
+def hang(arena: Arena, random: Random) -> int:
+    broker, in_flight = arena.kafka.process, arena.leased()
+    assert broker is not None
+    broker.send_signal(signal.SIGSTOP)
+    time.sleep(random.choice([2.0, DELIVERY_TIMEOUT + 4.0]))
+    in_flight = max(in_flight, arena.leased())
+    broker.send_signal(signal.SIGCONT)
+    return in_flight
 
 
 @fault("Kafka takes no large message")
