@@ -249,7 +249,7 @@ BUGS = (
     Bug(
         "an event is told when one replica has it",
         "crawler/crawling/tracker/replicas.py",
-        "pipeline.wait(count, CONFIRM_MS)\n            _, confirmed = await answer(pipeline.execute())\n            if confirmed >= count:",
+        "pipeline.wait(count, CONFIRM_MS)\n            _, confirmed = await answer(pipeline.execute())\n            if confirmed >= count or (confirmed and rounds >= ROUNDS):",
         "pipeline.wait(1, CONFIRM_MS)\n            _, confirmed = await answer(pipeline.execute())\n            if confirmed:",
         "tests/integration/test_mailbox.py",
     ),

@@ -163,8 +163,14 @@ class KafkaSaver(Saver):
         headers = self._headers()
         # One after the other: a page that comes again, because its own topic has failed,
         # is then on the firehose once all the same.
+        refused = None
         for topic in (*self._topics_of(page.appid), self._firehose):
-            await self._sender.send(topic, value, key=key, headers=headers)
+            try:
+                await self._sender.send(topic, value, key=key, headers=headers)
+            except TooLarge as error:
+                refused = error
+        if refused is not None:
+            raise refused
 
     async def close(self) -> None:
         await self._sender.close()

@@ -57,12 +57,15 @@ class _Line:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._producer = Producer({**options, "error_cb": self._hear})
         self._loop = asyncio.get_running_loop()
-        self._out = 0
+        #: Of messages that are on their way.
+        self._out: set[asyncio.Future[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._timer = self._loop.call_later(TICK, self._look)
         #: What it last heard of the brokers that was wrong.
         self.trouble = ""
+        #: It will never deliver anything any more.
+        self.dead = False
 
     def connect(self) -> None:
         """Ask the brokers for something; blocks."""
@@ -83,7 +86,7 @@ class _Line:
             self._timer.cancel()
             self._timer = self._loop.call_later(TICK, self._look)
             self._idle.clear()
-        self._out += 1
+        self._out.add(delivered)
         await delivered
 
     async def close(self, limit: float = 0.0) -> None:
@@ -92,16 +95,32 @@ class _Line:
             await asyncio.wait_for(self._idle.wait(), limit)
         self._timer.cancel()
         self._producer.purge()
-        self._producer.poll(0)
+        self._poll()
+        self._fail(KafkaException(ProducerError(ProducerError._PURGE_QUEUE)))
+
+    def _poll(self) -> None:
+        try:
+            self._producer.poll(0)
+        except KafkaException as error:
+            # So it tells of what is fatal.
+            self.dead, self.trouble = True, str(error)
+            self._fail(error)
+
+    def _fail(self, error: KafkaException) -> None:
+        for delivered in self._out:
+            if not delivered.done():
+                delivered.set_exception(error)
+        self._out.clear()
+        self._idle.set()
 
     def _look(self) -> None:
-        self._producer.poll(0)
+        self._poll()
         self._timer = self._loop.call_later(TICK if self._out else IDLE, self._look)
 
     def _told(
         self, delivered: asyncio.Future[None], error: ProducerError | None, _: object
     ) -> None:
-        self._out -= 1
+        self._out.discard(delivered)
         if not self._out:
             self._idle.set()
         if delivered.done():
@@ -135,7 +154,9 @@ class KafkaSender(KafkaClient):
         try:
             await self.run(line.connect)
         except KafkaException as error:
-            raise no_answer(self.config, line.trouble or error.args[0].str()) from error
+            why = line.trouble or error.args[0].str()
+            await self._give_up(line)
+            raise no_answer(self.config, why) from error
 
     def _ready(self) -> _Line:
         if self._line is None:
@@ -151,6 +172,9 @@ class KafkaSender(KafkaClient):
 
     def _options(self) -> dict[str, Any]:
         security = {_SECURITY[option]: value for option, value in self.config.security.items()}
+        if "ssl.certificate.location" in security:
+            # As kafka-python has it: one file may hold both.
+            security.setdefault("ssl.key.location", security["ssl.certificate.location"])
         return {
             **security,
             "bootstrap.servers": ",".join(self.config.hosts),
@@ -236,7 +260,7 @@ class KafkaSender(KafkaClient):
         reason = error.args[0]
         # A topic may have been deleted.
         self._topics.clear()
-        if reason.fatal():
+        if line.dead or reason.code() == ProducerError._FATAL:
             await self._give_up(line)
         return no_answer(self.config, f"{reason.str()} {line.trouble}".strip())
 

@@ -23,6 +23,7 @@ from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AskError,
+    ClusterDownError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -273,7 +274,7 @@ class LocatedConnection(Connection):
     async def read_response(self, *args: Any, **options: Any) -> Any:
         try:
             response = await super().read_response(*args, **options)
-        except (AskError, ReadOnlyError) as error:
+        except (AskError, ClusterDownError, ReadOnlyError) as error:
             # Also MOVED: the slot, or the role of master, is somebody else's now.
             self._locator.forget()
             await self.disconnect()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ BELIEVED = 5.0
 SILENT = 3
 
 
+#: Rounds after which one that confirms is enough: another may be far behind for long.
+ROUNDS = 10
+
+
 class Replicas:
     """Those that follow one Redis, and keep up.
 
@@ -35,7 +40,9 @@ class Replicas:
     async def count(self) -> int:
         if time.monotonic() > self._asked + BELIEVED:
             about = await answer(self._redis.info("replication"))
-            self._count = sum(map(_keeps_up, _replicas_in(about)))
+            keeping_up = sum(map(_keeps_up, _replicas_in(about)))
+            # All of them silent is no reason to believe that there are none.
+            self._count = max(keeping_up, min(1, about["connected_slaves"]))
             self._asked = time.monotonic()
         return self._count
 
@@ -48,18 +55,20 @@ class Replicas:
 
         `WAIT` only looks at what its own connection wrote, so a field of *meta* is written.
         """
+        rounds = 0
         while count := await self.count():
+            rounds += 1
             pipeline = self._redis.pipeline(transaction=False)
             pipeline.hset(meta, "relay", "1")
             pipeline.wait(count, CONFIRM_MS)
             _, confirmed = await answer(pipeline.execute())
-            if confirmed >= count:
+            if confirmed >= count or (confirmed and rounds >= ROUNDS):
                 return
             self.doubt()
 
 
 def _replicas_in(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [about[f"slave{number}"] for number in range(about["connected_slaves"])]
+    return [told for name, told in about.items() if re.fullmatch(r"slave\d+", name)]
 
 
 def _keeps_up(replica: Mapping[str, Any]) -> bool:

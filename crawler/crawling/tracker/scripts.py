@@ -96,15 +96,11 @@ class Scripts:
         return results
 
     async def run_confirmed(
-        self,
-        operation: str,
-        calls: Sequence[Sequence[str | bytes | float]],
-        replicas: int,
-        timeout: int,
+        self, operation: str, calls: Sequence[Sequence[str | bytes | float]], timeout: int
     ) -> tuple[list[Any], int]:
         """Run one script many times; return also how many replicas had it in *timeout* ms."""
         pipeline = await self._pipeline(operation, calls)
-        pipeline.wait(replicas, timeout)
+        pipeline.wait(1, timeout)
         *results, confirmed = await answer(pipeline.execute())
         return results, confirmed
 

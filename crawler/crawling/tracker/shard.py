@@ -105,7 +105,7 @@ class Shard(RedisTracker):
         """Take offers for a crawl whose home has said *epoch* and *revision*.
 
         *entry* may also be "link", or "redirect" for a request that comes from another
-        shard; these have been confirmed by the replicas, if there are any, when this returns.
+        shard; these have been confirmed by a replica, if there is one, when this returns.
         Without a *hold* the crawl stays held, or not, as it was.
         """
         found = entry in {"link", "redirect"}
@@ -132,8 +132,8 @@ class Shard(RedisTracker):
             )
             for part, begin in enumerate(range(0, max(len(offers), 1), MOST_OFFERS))
         ]
-        if found and (replicas := await self.replicas.count()):
-            answers = await self._confirmed(calls, replicas)
+        if found and await self.replicas.count():
+            answers = await self._confirmed(calls)
         else:
             answers = [await self._scripts.run("submit", *call) for call in calls]
         queued = sum(answer[0] for answer in answers)
@@ -230,18 +230,14 @@ class Shard(RedisTracker):
         return {**super()._names(crawl), "spread": 1}
 
     async def _confirmed(
-        self, calls: Sequence[Sequence[str | bytes | float]], replicas: int
+        self, calls: Sequence[Sequence[str | bytes | float]]
     ) -> list[list[int]]:
-        """Return when the replicas have what the calls wrote."""
-        answers, confirmed = await self._scripts.run_confirmed(
-            "submit", calls, replicas, CONFIRM_MS
-        )
-        if confirmed < replicas:
+        """Return when a replica has what the calls wrote."""
+        answers, replicas = await self._scripts.run_confirmed("submit", calls, CONFIRM_MS)
+        if not replicas:
             self.replicas.doubt()
-            if confirmed < await self.replicas.count():
-                raise Unavailable(
-                    f"{self._place}: a replica has not confirmed new links in time"
-                )
+            if await self.replicas.count():
+                raise Unavailable(f"{self._place}: no replica has confirmed new links in time")
         return answers
 
 

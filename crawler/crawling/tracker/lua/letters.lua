@@ -13,7 +13,8 @@ local stream, group, consumer = ARGV[1], ARGV[2], ARGV[3]
 local deleted = 0
 for i = 4, #ARGV do
   local pending = call('XPENDING', stream, group, ARGV[i], ARGV[i], 1)[1]
-  if pending and pending[2] == consumer then
+  -- What was delivered more than once was claimed by another, since this one was slow.
+  if pending and (pending[2] == consumer or pending[4] > 1) then
     call('XACK', stream, group, ARGV[i])
     deleted = deleted + call('XDEL', stream, ARGV[i])
   end
