@@ -210,17 +210,14 @@ def hang(arena: Arena, random: Random) -> int:
 
 @fault("Kafka takes no large message")
 def take_no_large(arena: Arena, random: Random) -> int:
-    return configure(arena, random, "max.message.bytes", "2000", "67108864")
-
-
-def configure(arena: Arena, random: Random, name: str, ill: str, well: str) -> int:
-    """Change a setting of the pages' topic for some seconds."""
+    """Change the limit of the pages' topic for some seconds."""
     in_flight = arena.leased()
     topic = f"{arena.fleet.prefix}.crawled_firehose"
     with closing(KafkaAdminClient(bootstrap_servers=arena.kafka.hosts)) as admin:
         if topic in admin.list_topics():
-            for value in (ill, well):
-                change = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: value})
+            for limit in ("2000", "67108864"):
+                configs = {"max.message.bytes": limit}
+                change = ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)
                 admin.alter_configs([change])
                 time.sleep(random.uniform(1, 4))
     return in_flight

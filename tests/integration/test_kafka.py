@@ -205,9 +205,8 @@ async def test_a_message_that_the_brokers_find_too_large_harms_no_other(
 
 
 async def test_a_page_whose_own_topic_fails_is_on_the_firehose_once(
-    kafka_hosts: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+    kafka_hosts: str, topic_prefix: str
 ) -> None:
-    monkeypatch.setattr("crawling.service.kafka_sender.DELIVERY_TIMEOUT", 11.0)
     page = make_page()
     given = f"KAFKA_HOSTS={kafka_hosts}", f"KAFKA_TOPIC_PREFIX={topic_prefix}"
     saver = KafkaSaver(load_settings([*given, "KAFKA_APPID_TOPICS=1"]))

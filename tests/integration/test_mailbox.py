@@ -64,6 +64,17 @@ async def opened(
     yield mailbox
 
 
+@asynccontextmanager
+async def monitor_of(server: Server) -> AsyncIterator[tuple[RedisTracker, Mailbox]]:
+    tracker = RedisTracker(f"redis://127.0.0.1:{server.port}/0", CONFIG)
+    await tracker.open()
+    try:
+        async with opened(tracker, "one") as mailbox:
+            yield tracker, mailbox
+    finally:
+        await tracker.close()
+
+
 def bodies(letters: list[Letter]) -> list[dict[str, Any]]:
     return [letter.body for letter in letters]
 
@@ -258,15 +269,12 @@ async def test_a_master_that_becomes_a_replica_is_an_outage(tmp_path: Path) -> N
     server.start()
     try:
         await until(lambda: asyncio.to_thread(answers, server))
-        tracker = RedisTracker(f"redis://127.0.0.1:{server.port}/0", CONFIG)
-        await tracker.open()
-        async with opened(tracker, "one") as mailbox:
+        async with monitor_of(server) as (_, mailbox):
             waiting = asyncio.create_task(mailbox.requests(10, 30.0))
             await asyncio.sleep(0.2)
             server.client().replicaof("127.0.0.1", 1)
             with pytest.raises(Unavailable, match="UNBLOCKED"):
                 await waiting
-        await tracker.close()
     finally:
         server.kill()
 
@@ -274,9 +282,7 @@ async def test_a_master_that_becomes_a_replica_is_an_outage(tmp_path: Path) -> N
 async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> None:
     """So no failover, to whichever of them, can take back an end of which others know."""
     with redis_replicas(tmp_path) as (master, replica, _):
-        tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
-        await tracker.open()
-        async with opened(tracker, "one") as mailbox:
+        async with monitor_of(master) as (tracker, mailbox):
             await submit(tracker, offer("a"))
             [leased] = await lease(tracker)
             os.kill(replica.process.pid, signal.SIGSTOP)
@@ -289,14 +295,11 @@ async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> Non
             os.kill(replica.process.pid, signal.SIGCONT)
             [letter] = await asyncio.wait_for(telling, 30.0)
             assert letter.body["action"] == "finished"
-        await tracker.close()
 
 
 async def test_a_replica_that_is_stuck_keeps_no_event_for_long(tmp_path: Path) -> None:
     with redis_replicas(tmp_path) as (master, stuck, _):
-        tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", CONFIG)
-        await tracker.open()
-        async with opened(tracker, "one") as mailbox:
+        async with monitor_of(master) as (tracker, mailbox):
             await submit(tracker, offer("a"))
             os.kill(stuck.process.pid, signal.SIGSTOP)
             try:
@@ -306,4 +309,3 @@ async def test_a_replica_that_is_stuck_keeps_no_event_for_long(tmp_path: Path) -
             finally:
                 os.kill(stuck.process.pid, signal.SIGCONT)
             assert letter.body["action"] == "finished"
-        await tracker.close()

@@ -20,8 +20,6 @@ BELIEVED = 5.0
 #: Seconds without a word after which a replica is not waited for; a living one speaks
 #: once a second.
 SILENT = 3
-
-
 #: Rounds after which one that confirms is enough: another may be far behind for long.
 ROUNDS = 10
 
