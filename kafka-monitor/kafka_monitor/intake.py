@@ -67,6 +67,10 @@ class Intake:
         letter = ({"kind": kind, **request}, self.source)
         self._add(Item(text, request, letter=letter))
 
+    async def breaks(self) -> int:
+        """Return how often Redis may have lost what it had taken, up to now."""
+        return await self._tracker.breaks()
+
     async def flush(self) -> None:
         """Return when Redis holds all of it; `Unavailable` leaves it for the next call."""
         for _, group in groupby(self._items, lambda item: item.crawl is None):

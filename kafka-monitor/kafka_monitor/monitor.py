@@ -102,6 +102,8 @@ class KafkaMonitor:
         self._metrics = metrics
         self._records: list[Record] = []
         self._commit_after = 0.0
+        #: As of the oldest message that is held and not committed.
+        self._breaks = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until *stopping* is set.
@@ -109,12 +111,16 @@ class KafkaMonitor:
         What is not committed by then is delivered again, to the next monitor, and
         happens once all the same.
         """
+        await until_done(self._begin, stopping)
         while not stopping.is_set():
             if not await until_done(self._read, stopping):
                 break
             if self._records and not await self._serve(self._records, stopping):
                 break
             await self._commit()
+
+    async def _begin(self) -> None:
+        self._breaks = await self._intake.breaks()
 
     async def _read(self) -> None:
         wait = self._offsets.wait()
@@ -177,7 +183,10 @@ class KafkaMonitor:
         try:
             self._offsets.keep(await self._reader.assignment())
             if due := self._offsets.due():
-                await self._reader.commit(due)
+                if (breaks := await self._intake.breaks()) != self._breaks:
+                    await self._read_again(breaks)
+                else:
+                    await self._reader.commit(due)
         except Unavailable as error:
             logger.warning(
                 "Offsets not committed", extra={"action": "commit", "error": str(error)}
@@ -186,6 +195,20 @@ class KafkaMonitor:
             self._commit_after = time.monotonic() + COMMIT_PAUSE
         else:
             self._offsets.committed()
+
+    async def _read_again(self, breaks: int) -> None:
+        """Go back to what was not committed: Redis takes what it has lost, and no more."""
+        again = self._offsets.uncommitted()
+        await self._reader.rewind(again)
+        self._offsets.clear()
+        self._breaks = breaks
+        places = {
+            f"{topic}-{partition}": offset for (topic, partition), offset in again.items()
+        }
+        logger.warning(
+            "Redis may have lost messages, reading them again",
+            extra={"action": "rewind", "offsets": places},
+        )
 
 
 async def _call(plugin: Plugin, message: dict[str, Any]) -> Any:

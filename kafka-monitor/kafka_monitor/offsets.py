@@ -54,6 +54,15 @@ class Offsets:
             self._held.popleft()
         self._due = 0
 
+    def uncommitted(self) -> dict[Place, int]:
+        """Return the offset of the first message of each place that Redis may lose."""
+        return {place: self._committed[place] for place in self._sum(len(self._held))}
+
+    def clear(self) -> None:
+        """Forget that Redis holds anything that is not committed."""
+        self._held.clear()
+        self._due = 0
+
     def keep(self, places: Collection[Place]) -> None:
         """Forget the places that another member of the group has now."""
         for _, reached in self._held:

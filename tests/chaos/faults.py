@@ -25,7 +25,14 @@ from tests.chaos.arena import (
     WINDOW,
     an_hour_ahead,
 )
-from tests.servers.redis_fleets import Cluster, Watched, answers, is_master, until_replicated
+from tests.servers.redis_fleets import (
+    Cluster,
+    Server,
+    Watched,
+    answers,
+    is_master,
+    until_replicated,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +46,9 @@ if TYPE_CHECKING:
 COMMON: dict[str, Fault] = {}
 OF_ONE_REDIS: dict[str, Fault] = {}
 OF_A_FAILOVER: dict[str, Fault] = {}
-#: Seconds of work that a failover may take back.
-UNREPLICATED = 2.0
+#: Seconds of work that a failover may take back, and with them what an old master does
+#: until all have heard of the new one.
+UNREPLICATED, UNHEARD = 2.0, 2.0
 #: Faults that may make a page fail for good, which is told of.
 MAY_FAIL_PAGES = frozenset({"Kafka takes no large message"})
 
@@ -168,24 +176,48 @@ def swallow(arena: Arena, random: Random) -> int:
 
 @fault("Redis: failover", OF_A_FAILOVER)
 def fail_over(arena: Arena, random: Random) -> int:
+    return replace_master(arena, random, Server.kill, Server.start)
+
+
+@fault("Redis: stopped until another is the master, then continued", OF_A_FAILOVER)
+def stop_master(arena: Arena, random: Random) -> int:
+    """Leave it for a while in the belief that it is the master, and its connections."""
+    in_flight = replace_master(arena, random, _send(signal.SIGSTOP), _send(signal.SIGCONT))
+    return in_flight + pages_in(UNHEARD)
+
+
+def _send(sign: signal.Signals) -> Callable[[Server], None]:
+    def send(server: Server) -> None:
+        server.process.send_signal(sign)
+
+    return send
+
+
+def replace_master(
+    arena: Arena,
+    random: Random,
+    stop: Callable[[Server], None],
+    go_on: Callable[[Server], None],
+) -> int:
     redis = arena.redis
     assert isinstance(redis, (Watched, Cluster))
     in_flight = arena.leased()
     masters = [server for server in redis.servers if is_master(server)]
     victim = random.choice(masters)
+    others = [server for server in redis.servers if server is not victim]
     until_replicated(redis.servers)
-    victim.kill()
-    until(lambda: count_masters(redis) == len(masters), "a replica took over")
-    victim.start()
+    stop(victim)
+    until(lambda: sum(map(is_master, others)) == len(masters), "a replica took over")
+    go_on(victim)
     until(lambda: answers(victim) and not is_master(victim), "the old master follows")
     # Until then the next failover would lose what was never replicated.
     until_replicated(redis.servers)
     # What was settled but not replicated yet comes once more.
-    return in_flight + int(UNREPLICATED * HITS * HOSTS / WINDOW)
+    return in_flight + pages_in(UNREPLICATED)
 
 
-def count_masters(redis: Watched | Cluster) -> int:
-    return sum(is_master(server) for server in redis.servers)
+def pages_in(seconds: float) -> int:
+    return int(seconds * HITS * HOSTS / WINDOW)
 
 
 @fault("Kafka: kill -9 and restart")

@@ -13,7 +13,12 @@ from tests.chaos.rounds import Ears, run_round
 if TYPE_CHECKING:
     from pathlib import Path
 
-FAULTS = ["Redis: failover", "worker: kill -9", "Redis: failover"]
+FAULTS = [
+    "Redis: failover",
+    "Redis: stopped until another is the master, then continued",
+    "worker: kill -9",
+    "Redis: failover",
+]
 
 
 @pytest.mark.parametrize("kind", ["sentinel", "cluster"])

@@ -5,18 +5,20 @@ import json
 import logging
 import re
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis import Redis
 
-from crawling.exceptions import ConfigError
+from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.tracker import CrawlId
 from kafka_monitor.offsets import DURABLE
 from tests.integration.monitoring import monitored
 from tests.integration.tracking import until
-from tests.servers.kafka_server import kafka_server
+from tests.servers.kafka_server import free_ports, kafka_server
+from tests.servers.redis_fleets import Server, answers
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -66,6 +68,41 @@ async def test_a_crawl_request_becomes_a_crawl(
     assert (logged["parsed"], logged["valid"], logged["crawlid"]) == (True, True, "c1")
     assert before <= logged["ts"] <= time.time()
     assert "cookie" not in logged
+
+
+@pytest.mark.usefixtures("redis")
+async def test_what_redis_has_lost_is_taken_again(
+    tmp_path: Path, kafka_hosts: str, topic_prefix: str
+) -> None:
+    """As after a failover, while the monitor goes on."""
+    server = Server(tmp_path, free_ports(1)[0], ())
+    server.start()
+    try:
+        await until(lambda: asyncio.to_thread(answers, server))
+        url = f"redis://127.0.0.1:{server.port}/0"
+        async with monitored(url, kafka_hosts, topic_prefix) as kafka, kafka.running():
+            await kafka.feed(crawl(1))
+            await kafka.has_crawls(1)
+            await until(lambda: asyncio.to_thread(lambda: kafka.committed() == 1), timeout=30)
+            server.client().save()
+            await kafka.feed(
+                crawl(2),
+                {"uuid": "u1", "appid": "app1", "spiderid": "link", "action": "info"},
+            )
+            await kafka.has_crawls(2)
+            server.kill()
+            server.start()
+            await until(lambda: asyncio.to_thread(answers, server))
+
+            await until(lambda: asyncio.to_thread(lambda: kafka.committed() == 3), timeout=60)
+
+            with suppress(Unavailable):  # by a connection to the server that was killed
+                await kafka.statuses()
+            statuses = await kafka.statuses()
+            assert {id_: each.accepted for id_, each in statuses.items()} == {"c1": 1, "c2": 1}
+            assert [letter.body["uuid"] for letter in await kafka.letters(1)] == ["u1"]
+    finally:
+        server.kill()
 
 
 async def test_requests_are_taken_in_the_order_in_which_they_came(kafka: Monitored) -> None:

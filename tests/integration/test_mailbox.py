@@ -297,6 +297,55 @@ async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> Non
             assert letter.body["action"] == "finished"
 
 
+async def test_an_event_of_a_master_that_its_replicas_have_left_is_not_told_soon(
+    tmp_path: Path,
+) -> None:
+    """They may have another one by now, and then this one does not count."""
+    with redis_replicas(tmp_path) as (master, *replicas):
+        async with monitor_of(master) as (tracker, mailbox):
+            await submit(tracker, offer("a"))
+            [leased] = await lease(tracker)
+            await settle(tracker, leased)
+            assert len(await mailbox.news(10, 5.0)) == 1
+            for replica in replicas:
+                replica.client().replicaof("NO", "ONE")
+
+            await submit(tracker, offer("b"))
+            [leased] = await lease(tracker)
+            await settle(tracker, leased)
+            telling = asyncio.create_task(mailbox.news(10, 5.0))
+            told, _ = await asyncio.wait([telling], timeout=3.0)
+            assert not told
+
+            [letter] = await asyncio.wait_for(telling, 60.0)
+            assert letter.body["epoch"] == 2
+
+
+async def test_an_event_that_is_lost_before_replicas_have_it_is_not_told(
+    tmp_path: Path,
+) -> None:
+    """Another server may answer for the replicas than the one that had the event."""
+    with redis_replicas(tmp_path) as (master, replica, _):
+        async with monitor_of(master) as (tracker, mailbox):
+            await submit(tracker, offer("a"))
+            [leased] = await lease(tracker)
+            os.kill(replica.process.pid, signal.SIGSTOP)
+            try:
+                await settle(tracker, leased)
+                telling = asyncio.create_task(mailbox.news(10, 5.0))
+                await until(lambda: asyncio.to_thread(delivered, master))
+                master.client().delete("fleet:outbox")
+            finally:
+                os.kill(replica.process.pid, signal.SIGCONT)
+
+            assert await asyncio.wait_for(telling, 60.0) == []
+
+
+def delivered(server: Server) -> bool:
+    groups = server.client().xinfo_groups("fleet:outbox")
+    return bool(groups[0]["pending"])
+
+
 async def test_a_replica_that_is_stuck_keeps_no_event_for_long(tmp_path: Path) -> None:
     with redis_replicas(tmp_path) as (master, stuck, _):
         async with monitor_of(master) as (tracker, mailbox):

@@ -14,13 +14,27 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.connect import close_tracker, open_tracker
-from crawling.tracker.redis_connect import LocatedConnection, Locator, parse, shown, tag_of
+from crawling.tracker.redis_connect import (
+    BELIEVED,
+    LocatedConnection,
+    Locator,
+    parse,
+    shown,
+    tag_of,
+)
+from crawling.tracker.redis_tracker import RedisTracker
 from crawling.tracker.tracker import TrackerConfig
 from tests.acceptance.crawls import fleet, fleet_json
 from tests.integration.tracking import CRAWL, books, lease, offers, settle, submit, until
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
-from tests.servers.redis_fleets import Server, redis_cluster, redis_sentinel, until_replicated
+from tests.servers.redis_fleets import (
+    Server,
+    redis_cluster,
+    redis_replicas,
+    redis_sentinel,
+    until_replicated,
+)
 from tests.servers.small_site import Answer, small_site
 
 if TYPE_CHECKING:
@@ -129,6 +143,71 @@ async def test_what_an_old_master_confirms_beside_the_new_one_does_not_count(
     finally:
         for server in (old, new):
             server.kill()
+
+
+class Asked(Named):
+    keeps_asking = True
+
+
+@pytest.mark.usefixtures("redis")
+async def test_a_connection_that_lasts_does_not_outlast_its_master(tmp_path: Path) -> None:
+    """It is asked now and then if it still is the master."""
+    old, new = (Server(tmp_path / str(port), port, ()) for port in free_ports(2))
+    for server in (old, new):
+        server.start()
+    try:
+        for server in (old, new):
+            _wait(server.client())
+        locator = Asked(old)
+        pool = BlockingConnectionPool(connection_class=LocatedConnection, locator=locator)
+        async with AsyncRedis.from_pool(pool) as redis:
+            await redis.set("place", "old")
+            locator.server = new
+
+            async def left() -> bool:
+                try:
+                    return await redis.get("place") is None
+                except RedisConnectionError:
+                    return False
+
+            await until(left, timeout=5.0, every=0.05)
+            locator.server = Server(tmp_path, 1, ())
+            locator.find = refused  # type: ignore[method-assign]
+            await asyncio.sleep(BELIEVED + 0.2)
+            for _ in range(3):
+                assert await redis.get("place") is None
+    finally:
+        for server in (old, new):
+            server.kill()
+
+
+async def refused() -> tuple[str, int]:
+    raise RedisConnectionError("no Sentinel answers")
+
+
+async def test_a_history_breaks_with_another_server_not_with_another_connection(
+    tmp_path: Path,
+) -> None:
+    with redis_replicas(tmp_path) as (master, replica, _):
+        tracker = RedisTracker(f"redis://127.0.0.1:{master.port}/0", EAGER)
+        try:
+            assert await tracker.breaks() == 0
+            master.client().client_kill_filter(_type="normal", skipme=True)
+            assert await patiently(tracker.breaks, []) == 0
+
+            master.kill()
+            master.start()
+            _wait(master.client())
+            assert await patiently(tracker.breaks, []) == 1
+
+            # A replica that becomes a master goes on with a history of its own.
+            replica.client().replicaof("NO", "ONE")
+            master.client().replicaof("127.0.0.1", replica.port)
+            await asyncio.to_thread(until_replicated, [replica, master])
+            master.client().client_kill_filter(_type="normal", skipme=True)
+            assert await patiently(tracker.breaks, []) == 2
+        finally:
+            await tracker.close()
 
 
 @contextmanager

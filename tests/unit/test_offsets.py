@@ -75,3 +75,22 @@ def test_no_more_is_read_than_the_tracker_remembers() -> None:
     offsets.due()
     offsets.committed()
     assert not offsets.is_full()
+
+
+def test_what_redis_may_have_lost_is_read_from_where_the_last_commit_was() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    offsets.hold([record(5), record(6), record(3, partition=1)])
+    clock.now += DURABLE
+    assert offsets.due()
+    offsets.committed()
+    offsets.hold([record(7), record(8)])
+
+    assert offsets.uncommitted() == {("in", 0): 7}
+    offsets.clear()
+
+    assert offsets.uncommitted() == {}
+    assert offsets.wait() is None
+    offsets.hold([record(7)])
+    clock.now += DURABLE
+    assert offsets.due() == {("in", 0): 8}

@@ -253,6 +253,16 @@ class KafkaReader(KafkaClient):
             # The group has been dealt anew; whoever has the partition reads it again.
             return
 
+    async def rewind(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Read on at *offsets*, (topic, partition) to offset, where that is read here."""
+        await self.run(self._rewind, offsets)
+
+    def _rewind(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        ours = self._consumer.assignment()
+        for place, offset in offsets.items():
+            if (partition := TopicPartition(*place)) in ours:
+                self._consumer.seek(partition, offset)
+
     async def assignment(self) -> set[tuple[str, int]]:
         """Return the (topic, partition) pairs that are read here."""
         places = await self.run(self._consumer.assignment)

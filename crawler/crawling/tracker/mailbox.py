@@ -109,9 +109,19 @@ class Mailbox:
         others were told.
         """
         letters = await self._letters(self._keys.outbox, limit, timeout)
-        if letters:
-            await self._replicas.until_followed(self._keys.meta)
-        return letters
+        if not letters:
+            return []
+        await self._replicas.until_followed(self._keys.meta)
+        # They are those of the server that has these letters, if it was not just replaced.
+        pipeline = self._redis.pipeline(transaction=False)
+        for letter in letters:
+            pipeline.xrange(self._keys.outbox, letter.id, letter.id)
+        found: list[Any] = await answer(pipeline.execute())
+        return [
+            letter
+            for letter, entries in zip(letters, found, strict=True)
+            if entries and json.loads(entries[0][1][b"body"]) == letter.body
+        ]
 
     async def relayed(self, ids: Sequence[str]) -> None:
         await self._delete(self._keys.outbox, ids)

@@ -12,6 +12,7 @@ import asyncio
 import re
 import time
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -34,7 +35,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from crawling.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from redis.asyncio.connection import AbstractConnection
 
@@ -44,6 +45,8 @@ SCHEMES = (
     "redis rediss unix redis+sentinel rediss+sentinel redis+cluster rediss+cluster".split()
 )
 _SENTINEL_PORT = 26379
+#: What tells the history of a server's data from any other, in its INFO.
+_HISTORY = re.compile(rb"^(?:run_id|master_replid):(\w+)", re.MULTILINE)
 #: Options of a connection that also go to those that ask where to connect to.
 _CLIENT = (
     "username password ssl_ca_certs ssl_certfile ssl_keyfile ssl_cert_reqs ssl_check_hostname"
@@ -78,19 +81,33 @@ def shown(url: str) -> str:
     return re.sub(r"(://)[^/@]*@", r"\1", url.partition("?")[0])
 
 
-class Connects:
-    """How many connections were made.
+class Histories:
+    """Counts how often a server may have lost what it had confirmed.
 
-    A server that has lost what it had confirmed, since it died or another took its place,
-    has closed all it had; and so may have any that was connected to anew.
+    It has when it was started anew, when another took its place, and when it has copied
+    another as its replica.  New connections tell: none lasts through the first two, and
+    Sentinels close all that a server has when they do the last to it.
     """
 
     def __init__(self) -> None:
-        self.count = 0
+        self.breaks = 0
+        self._seen: dict[str, list[bytes]] = {}
 
-    async def made(self, connection: AbstractConnection) -> None:
-        await connection.on_connect()
-        self.count += 1
+    def watch(self, tag: str) -> Callable[[AbstractConnection], Awaitable[None]]:
+        """Return what is to be called for each new connection to the server with *tag*."""
+
+        async def made(connection: AbstractConnection) -> None:
+            await connection.on_connect()
+            about = b""
+            for section in ("server", "replication"):
+                await connection.send_command("INFO", section)
+                about += await connection.read_response()
+            history = _HISTORY.findall(about)
+            if self._seen.setdefault(tag, history) != history:
+                self._seen[tag] = history
+                self.breaks += 1
+
+        return made
 
 
 def redis_client(
@@ -100,7 +117,7 @@ def redis_client(
     timeout: float,
     connections: int,
     setting: str = "TRACKER",
-    connects: Connects | None = None,
+    histories: Histories | None = None,
 ) -> Redis:
     """Return a client of the Redis at *url*, on a cluster of the server that has *tag*'s slot.
 
@@ -108,7 +125,7 @@ def redis_client(
     """
     place = parse(url, setting)
     options = {
-        "redis_connect_func": connects and connects.made,
+        "redis_connect_func": histories and histories.watch(tag),
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "timeout": timeout,
@@ -171,10 +188,15 @@ def _address(text: str, kind: str) -> tuple[str, int]:
 class Locator(ABC):
     """Finds the server to speak with, asked anew when it has moved."""
 
+    #: Whether to ask also while connections last.  Without, servers must be such that one
+    #: knows at once that another has taken its place.
+    keeps_asking = False
+
     def __init__(self) -> None:
         self._asking = asyncio.Lock()
         self._found: tuple[str, int] | None = None
-        self._since = 0.0
+        self._since = self._again = 0.0
+        self._asked_again: asyncio.Task[None] | None = None
         #: What it last found, believed or not.
         self.latest: tuple[str, int] | None = None
 
@@ -192,11 +214,26 @@ class Locator(ABC):
     def forget(self) -> None:
         self._found = None
 
+    def used(self) -> None:
+        """Ask now and then, beside what goes on, if a connection that is used still counts."""
+        now = time.monotonic()
+        if self.keeps_asking and now > max(self._since, self._again) + BELIEVED:
+            self._again = now
+            self._asked_again = asyncio.create_task(self._ask_again())
+
+    async def _ask_again(self) -> None:
+        # Without an answer nothing is known, and connections last.
+        with suppress(RedisConnectionError):
+            await self.find()
+
     @abstractmethod
     async def _ask(self) -> tuple[str, int]: ...
 
 
 class MasterOfService(Locator):
+    # A master that had stopped learns only seconds later that it is none any more.
+    keeps_asking = True
+
     def __init__(self, place: Place, options: dict[str, Any]) -> None:
         super().__init__()
         self._addresses = list(place.addresses)
@@ -272,6 +309,7 @@ class LocatedConnection(Connection):
             raise
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
+        self._locator.used()
         try:
             response = await super().read_response(*args, **options)
         except (AskError, ClusterDownError, ReadOnlyError) as error:

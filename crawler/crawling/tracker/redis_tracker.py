@@ -35,7 +35,7 @@ from crawling.tracker.tracker import Lease, Leased, Submitted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawling.tracker.redis_connect import Connects
+    from crawling.tracker.redis_connect import Histories
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlOptions,
@@ -82,9 +82,9 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         config: TrackerConfig,
         *,
         tag: str = "",
-        connects: Connects | None = None,
+        histories: Histories | None = None,
     ) -> None:
-        super().__init__(url, config, tag=tag, connects=connects)
+        super().__init__(url, config, tag=tag, histories=histories)
         self._wake = WakeUp(self._redis, self.keys)
         self._watch = DeathWatch(self._redis, self.keys)
         self.clock = RedisClock()
@@ -386,13 +386,13 @@ class RedisTracker(RedisAudit, FlaggedTracker):
     async def _learn(self, crawls: list[list[int]]) -> dict[int, Known]:
         """Return name and options of crawls, asking for what is new here or was changed.
 
-        Behind a new connection there may be a server that has lost the latest: another
-        change then had the same revision, and links that it took are not there.
+        A server with another history may have lost the latest: another change then had
+        the same revision, and links that it took are not there.
         """
-        connects = self._connects.count
-        if len(self._crawls) + len(crawls) > MOST_CRAWLS or self._crawls_as_of != connects:
+        breaks = self._histories.breaks
+        if len(self._crawls) + len(crawls) > MOST_CRAWLS or self._crawls_as_of != breaks:
             self._crawls.clear()
-        self._crawls_as_of = connects
+        self._crawls_as_of = breaks
         known = {}
         for cno, revision, epoch, run in crawls:
             found = self._crawls.get(cno)
@@ -400,7 +400,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
                 book = await self._ask("HGETALL", self.keys.crawl(cno))
                 found = Known(revision, unpack_crawl_id(book), unpack_options(book))
                 self._crawls[cno] = found
-            era = f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}.{connects}"
+            era = f"{self.keys.tag}{cno}.{run}.{epoch}.{revision}.{breaks}"
             known[cno] = found._replace(epoch=epoch, era=era)
         return known
 

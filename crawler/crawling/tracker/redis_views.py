@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 
 from crawling.exceptions import ConfigError, FleetError, Unavailable
 from crawling.tracker import keys as names
-from crawling.tracker.redis_connect import Connects, is_cluster, redis_client, shown
+from crawling.tracker.redis_connect import Histories, is_cluster, redis_client, shown
 from crawling.tracker.redis_records import (
     text,
     unpack_failure,
@@ -72,18 +72,18 @@ class RedisViews(Tracker):
         config: TrackerConfig,
         *,
         tag: str = "",
-        connects: Connects | None = None,
+        histories: Histories | None = None,
     ) -> None:
         super().__init__(config)
         self._place = shown(url)
         self._is_cluster = is_cluster(url)
-        self._connects = connects or Connects()
+        self._histories = histories or Histories()
         self._redis = redis_client(
             url,
             tag=tag,
             timeout=ANSWER_TIMEOUT,
             connections=CONNECTIONS,
-            connects=self._connects,
+            histories=self._histories,
         )
         self.keys = names.Keys(tag)
         self._scripts = Scripts(self._redis, self.keys.meta)
@@ -105,6 +105,10 @@ class RedisViews(Tracker):
 
     async def close(self) -> None:
         await self._redis.aclose()
+
+    async def breaks(self) -> int:
+        await self._ask("PING")
+        return self._histories.breaks
 
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None:
         cno = await self._number(crawl)

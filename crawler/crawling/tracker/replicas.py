@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from crawling.tracker.scripts import answer
@@ -15,12 +16,12 @@ if TYPE_CHECKING:
 
 #: Milliseconds in which the replicas must have what they are asked to confirm.
 CONFIRM_MS = 1000
-#: Seconds for which it is believed how many replicas there are.
+#: Seconds for which `count` believes how many replicas there are.
 BELIEVED = 5.0
 #: Seconds without a word after which a replica is not waited for; a living one speaks
 #: once a second.
 SILENT = 3
-#: Rounds after which one that confirms is enough: another may be far behind for long.
+#: Rounds after which fewer are waited for: some may be gone for good, or far behind.
 ROUNDS = 10
 
 
@@ -34,13 +35,12 @@ class Replicas:
         self._redis = redis
         self._count = 0
         self._asked = float("-inf")
+        self._followed = 0
 
     async def count(self) -> int:
+        """Return how many there are, or were some seconds ago."""
         if time.monotonic() > self._asked + BELIEVED:
-            about = await answer(self._redis.info("replication"))
-            keeping_up = sum(map(_keeps_up, _replicas_in(about)))
-            # All of them silent is no reason to believe that there are none.
-            self._count = max(keeping_up, min(1, about["connected_slaves"]))
+            self._count = await self._ask()
             self._asked = time.monotonic()
         return self._count
 
@@ -51,18 +51,28 @@ class Replicas:
     async def until_followed(self, meta: str) -> None:
         """Return when all of them, if there are any, have all that was written until now.
 
-        `WAIT` only looks at what its own connection wrote, so a field of *meta* is written.
+        Those that have gone are waited for too, for some rounds: they may follow another
+        master by now, beside which this one does not count.  `WAIT` only looks at what its
+        own connection wrote, so a field of *meta* is written.
         """
-        rounds = 0
-        while count := await self.count():
-            rounds += 1
-            pipeline = self._redis.pipeline(transaction=False)
-            pipeline.hset(meta, "relay", "1")
-            pipeline.wait(count, CONFIRM_MS)
-            _, confirmed = await answer(pipeline.execute())
-            if confirmed >= count or (confirmed and rounds >= ROUNDS):
-                return
-            self.doubt()
+        for number in count():
+            following = await self._ask()
+            wanted = max(following, self._followed) if number < ROUNDS else min(following, 1)
+            if wanted:
+                pipeline = self._redis.pipeline(transaction=False)
+                pipeline.hset(meta, "relay", "1")
+                pipeline.wait(wanted, CONFIRM_MS)
+                _, confirmed = await answer(pipeline.execute())
+                if confirmed < wanted:
+                    continue
+            self._followed = wanted
+            return
+
+    async def _ask(self) -> int:
+        about = await answer(self._redis.info("replication"))
+        keeping_up = sum(map(_keeps_up, _replicas_in(about)))
+        # All of them silent is no reason to believe that there are none.
+        return max(keeping_up, min(1, int(about["connected_slaves"])))
 
 
 def _replicas_in(about: Mapping[str, Any]) -> list[Mapping[str, Any]]:

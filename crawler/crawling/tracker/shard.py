@@ -28,7 +28,7 @@ from crawling.tracker.tracker import CrawlId
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawling.tracker.redis_connect import Connects
+    from crawling.tracker.redis_connect import Histories
     from crawling.tracker.tracker import (
         CrawlOptions,
         CrawlStatus,
@@ -82,9 +82,9 @@ class Shard(RedisTracker):
     """A tracker whose crawls have other parts elsewhere."""
 
     def __init__(
-        self, url: str, config: TrackerConfig, *, tag: str = "", connects: Connects
+        self, url: str, config: TrackerConfig, *, tag: str = "", histories: Histories
     ) -> None:
-        super().__init__(url, config, tag=tag, connects=connects)
+        super().__init__(url, config, tag=tag, histories=histories)
         self.replicas = Replicas(self._redis)
 
     async def enter(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from crawling.exceptions import RequestError, Unavailable
 from crawling.tracker.flags import FlaggedTracker
 from crawling.tracker.mailbox import CLAIM_AFTER
-from crawling.tracker.redis_connect import Connects, tag_of
+from crawling.tracker.redis_connect import Histories, tag_of
 from crawling.tracker.redis_tracker import SUBMIT_HOLD
 from crawling.tracker.shard import Shard
 from crawling.tracker.sharded_endings import ShardedEndings
@@ -54,9 +54,9 @@ class ShardedTracker(ShardedEndings, FlaggedTracker):
         n = config.shards
         part = replace(config, max_queued=-(-config.max_queued // n))
         # Links of a page may be in any shard.
-        connects = Connects()
+        histories = Histories()
         tags = [tag_of(url, index, n) for index in range(n)]
-        shards = [Shard(url, part, tag=tag, connects=connects) for tag in tags]
+        shards = [Shard(url, part, tag=tag, histories=histories) for tag in tags]
         super().__init__(config, shards)
         self._turns = count(int(time.time()))
         self._away: dict[Shard, float] = {}

@@ -60,6 +60,10 @@ class ShardedViews(Tracker):
     async def close(self) -> None:
         await of_all(shard.close() for shard in self.shards)
 
+    async def breaks(self) -> int:
+        # All of them count together.
+        return max(await of_all(shard.breaks() for shard in self.shards))
+
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None:
         return self._merged(crawl, await self._books(crawl))
 

@@ -487,6 +487,10 @@ class Tracker(ABC):
     @abstractmethod
     async def close(self) -> None: ...
 
+    async def breaks(self) -> int:
+        """Return how often what was confirmed before may have been lost, up to now."""
+        return 0
+
     @abstractmethod
     async def submit(
         self,
