@@ -250,6 +250,12 @@ def test_a_page_is_light_accessible_and_without_errors(
         if folder := request.config.getoption("--screenshots"):
             browser.resize(900, 600)
             browser.driver.save_screenshot(f"{folder}/dashboard_{name}_{scheme}.png")
+    browser.resize(900, 600)
+    hidden = browser.script(
+        "return [...document.querySelectorAll('.scroll')]"
+        ".map((each) => each.scrollWidth - each.clientWidth)"
+    )
+    assert not any(hidden)
     browser.resize(360, 740)
     assert browser.script("return document.documentElement.scrollWidth") <= 360
     assert browser.violations() == []

@@ -26,7 +26,7 @@ KUBERNETES = ("1.27", "1.34")
 pytestmark = pytest.mark.chart
 REST = {name for name in vars(rest_settings) if name.isupper()}
 
-SERVERS, SCALED = (
+SERVERS, SCALED, TRACED = (
     yaml.safe_load(each) for each in re.findall("```yaml\n(.*?)```", HOWTO, re.DOTALL)
 )
 ALL: dict[str, Any] = {
@@ -41,7 +41,12 @@ ALL: dict[str, Any] = {
     "tolerations": [{"key": "crawl", "operator": "Exists"}],
     "networkPolicy": {"privateSites": True, "metricsFrom": [{"namespaceSelector": {}}]},
 }
-VALUES: dict[str, dict[str, Any]] = {"default": {}, "own servers": SERVERS, "all": ALL}
+VALUES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "own servers": SERVERS,
+    "traced": TRACED,
+    "all": ALL,
+}
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +136,8 @@ def test_the_settings_of_each_part_exist(helm: str, tmp_path: Path, name: str) -
     known = {*OPTIONS, *MONITOR_OPTIONS, *REST, "POD_NAME"}
     for part, pod in pods(rendered(helm, VALUES[name], tmp_path)).items():
         if part not in {"redis", "kafka"}:
-            assert env(pod).keys() <= known, part
+            ours = {name for name in env(pod) if not name.startswith("OTEL_")}
+            assert ours <= known, part
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -178,6 +184,18 @@ def test_settings_arrive_as_they_were_given(helm: str, tmp_path: Path) -> None:
         "secretKeyRef": {"name": "fleet", "key": "tracker"}
     }
     assert env(own["kafka-monitor"])["KAFKA_GROUP_INSTANCE"] == "$(POD_NAME)"
+
+
+def test_each_part_finds_and_may_reach_the_collector(helm: str, tmp_path: Path) -> None:
+    objects = rendered(helm, TRACED, tmp_path)
+    [rule] = TRACED["networkPolicy"]["servers"]
+
+    for part in ("worker", "kafka-monitor"):
+        found = env(pods(objects)[part])
+        assert found["TRACING"] == "true"
+        assert found["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.monitoring:4318"
+        assert found["OTEL_TRACES_SAMPLER_ARG"] == "0.001"
+        assert rule in objects["NetworkPolicy", f"demo-scrapy-fleet-{part}"]["spec"]["egress"]
 
 
 def test_workers_scale_by_what_is_ready(helm: str, tmp_path: Path) -> None:
