@@ -12,7 +12,7 @@ from crawling.tracker.idleness import Idle, of_domain, of_worker
 if TYPE_CHECKING:
     from crawling.tracker.tracker import CrawlStatus, Tracker, WorkerStatus
 
-#: Domains of a spider that are looked at, and those that a text names.
+#: Domains of a spider that are looked at where the best will do, and those that a text names.
 MOST_DOMAINS, NAMED = 1000, 10
 TEXTS = {
     "ready": "may be leased now",
@@ -45,11 +45,12 @@ async def waiting_of(tracker: Tracker, status: CrawlStatus) -> list[Waiting]:
     """Return the domains of a crawl in which something waits, longest queues first."""
     if not status.queued:
         return []
-    known = {
-        each.domain: each for each in await tracker.domains(status.crawl.spiderid, MOST_DOMAINS)
-    }
+    spiderid, queued = status.crawl.spiderid, await tracker.queued(status.crawl)
+    known = {each.domain: each for each in await tracker.domains(spiderid, MOST_DOMAINS)}
+    if any(each.domain not in known for each in queued):
+        known |= {each.domain: each for each in await tracker.all_domains(spiderid)}
     found = []
-    for each in await tracker.queued(status.crawl):
+    for each in queued:
         idle = of_domain(known[each.domain]) if each.domain in known else Idle("ready")
         if status.state == "paused":
             idle = Idle("paused")

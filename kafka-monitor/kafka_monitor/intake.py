@@ -7,7 +7,7 @@ import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crawling.tracker.extras import record_of, requestid
+from crawling.messages.crawl import page_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +93,7 @@ def _log(items: Sequence[Item]) -> None:
         return
     for item in items:
         given = {"action": "ingest", "parsed": True, "valid": True, **item.fields}
-        if item.crawl is not None and len(pages := _pages(item.crawl)) == 1:
+        if item.crawl is not None and len(pages := page_ids(item.crawl)) == 1:
             given["requestid"] = pages[0]
         logger.info(item.text, extra=given)
 
@@ -103,13 +103,5 @@ def _trace(traces: Traces, item: Item) -> None:
     if item.crawl is None:
         return
     since, now = round(item.since * 1e9), time.time_ns()
-    for page in _pages(item.crawl):
+    for page in page_ids(item.crawl):
         traces.begin("feed", item.crawl.crawl, page, since=since).end(now)
-
-
-def _pages(crawl: Submission) -> list[str]:
-    """Return the request ids of the pages that a crawl begins with."""
-    return [
-        requestid(crawl.crawl, offer.fingerprint, record_of(offer.extras))
-        for offer in crawl.offers
-    ]

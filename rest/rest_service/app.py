@@ -11,6 +11,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 
 from crawling.exceptions import ConfigError, MessageError, Problem, Unavailable
+from crawling.idle_report import idle_workers
 from crawling.messages.validation import load_schema
 from rest_service import crawls, domains, fleet, legacy
 from rest_service.access import Denied, make_access
@@ -22,6 +23,7 @@ from rest_service.guard import Guard
 from rest_service.overview import Overview
 from rest_service.pages import NewestPages
 from rest_service.parts import Parts, PartsOf, needs
+from rest_service.shared_look import SharedLook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +58,7 @@ def make_parts(settings: Mapping[str, Any], backends: Backends) -> Parts:
         overview=overview,
         events=Events(overview),
         domains=DomainBoard(backends),
+        workers=SharedLook(lambda: idle_workers(backends.tracker)),
         pages=None if backends.kafka is None else NewestPages(settings),
         crawl_schema=load_schema("crawl", settings),
     )

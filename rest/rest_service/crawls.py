@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from crawling.exceptions import MessageError, Problem
 from crawling.messages.control import check_reason
-from crawling.messages.crawl import submission
+from crawling.messages.crawl import page_ids, submission
 from crawling.messages.reading import read_message
 from crawling.tracker.tracker import CrawlId, CrawlStatus, Tracker
 from crawling.tracker.urls import fingerprint, with_scheme
@@ -37,6 +38,8 @@ from rest_service.parts import (
     page_of,
     problems,
 )
+
+logger = logging.getLogger(__name__)
 
 ONE = "/crawls/{spiderid}/{appid}/{crawlid}"
 Named = Annotated[CrawlId, Depends(crawl_named)]
@@ -83,6 +86,9 @@ async def submit(request: Request, response: Response, parts: PartsOf) -> dict[s
     asked = submission(message, None, private_allowed=allowed)
     await parts.tracker.submit(asked.crawl, asked.offers, asked.options)
     parts.touch()
+    for page in page_ids(asked):
+        extra = {"action": "ingest", **asked.crawl._asdict(), "requestid": page}
+        logger.info("Added crawl", extra=extra)
     response.headers["Location"] = str(request.url.path) + parts.place(asked.crawl)
     return _json(await _known(parts.tracker, asked.crawl), parts)
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
 from crawling.exceptions import Unavailable
-from crawling.idle_report import idle_workers, worker_json
+from crawling.idle_report import worker_json
 from rest_service import models
 from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems
 
@@ -29,7 +29,7 @@ async def workers(parts: PartsOf, limit: Limit = 50, after: After = 0) -> dict[s
     """List workers, what each holds, and why it is idle; those in trouble come first."""
     now = time.time()
     found = sorted(
-        await idle_workers(parts.tracker),
+        await parts.workers.fresh(),
         key=lambda pair: (not pair[0].trouble, pair[0].deadline > now, pair[0].worker),
     )
     page, following = page_of(found, after, limit)

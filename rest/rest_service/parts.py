@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crawling.messages.validation import Schema
-    from crawling.tracker.tracker import Tracker
+    from crawling.tracker.idleness import Idle
+    from crawling.tracker.tracker import Tracker, WorkerStatus
     from rest_service.access import Access, Scope
     from rest_service.backends import Backends
     from rest_service.domain_board import DomainBoard
     from rest_service.events import Events
     from rest_service.overview import Overview
     from rest_service.pages import NewestPages
+    from rest_service.shared_look import SharedLook
 
 Item = TypeVar("Item")
 
@@ -40,6 +42,8 @@ class Parts:
     overview: Overview
     events: Events
     domains: DomainBoard
+    #: All workers, each with why it is idle.
+    workers: SharedLook[list[tuple[WorkerStatus, Idle]]]
     pages: NewestPages | None
     crawl_schema: Schema
 
@@ -51,6 +55,7 @@ class Parts:
         """Let the next to ask look anew: something was changed through this process."""
         self.overview.touch()
         self.domains.touch()
+        self.workers.touch()
 
     @staticmethod
     def place(crawl: CrawlId) -> str:

@@ -25,7 +25,7 @@ def serve(folder: Path, tracker: str, port: int, *options: str) -> Iterator[str]
     settings = {"KAFKA_HOSTS": "none", "ALLOW_PRIVATE_ADDRESSES": "1", **SLOW}
     url = f"http://127.0.0.1:{port}"
     with background(command, CRAWLER, environment(**settings), folder) as process:
-        until(lambda: _answers(f"{url}/readyz"), "the service is ready")
+        until(lambda: answers(f"{url}/readyz"), "the service is ready")
         yield f"{url}/ui/"
         end(process)
 
@@ -35,7 +35,8 @@ def end(process: subprocess.Popen[str]) -> None:
         assert stop(process) == 0
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether the service is there, and ready."""
     try:
         return httpx.get(url, timeout=30).status_code == 200
     except httpx.TransportError:

@@ -198,6 +198,42 @@ def test_each_part_finds_and_may_reach_the_collector(helm: str, tmp_path: Path) 
         assert rule in objects["NetworkPolicy", f"demo-scrapy-fleet-{part}"]["spec"]["egress"]
 
 
+def test_prometheus_finds_and_may_reach_the_metrics_of_each_part(
+    helm: str, tmp_path: Path
+) -> None:
+    objects = rendered(helm, ALL, tmp_path)
+
+    for part in ("worker", "kafka-monitor", "redis-monitor", "rest"):
+        pod = pods(objects)[part]
+        port = pod["metadata"]["annotations"]["prometheus.io/port"]
+        assert env(pod)["METRICS_PORT"] == port
+        named = {
+            each["name"]: each["containerPort"]
+            for each in pod["spec"]["containers"][0]["ports"]
+        }
+        assert named["metrics"] == int(port)
+        policy = objects["NetworkPolicy", f"demo-scrapy-fleet-{part}"]["spec"]
+        assert {
+            "ports": [{"port": "metrics"}],
+            "from": ALL["networkPolicy"]["metricsFrom"],
+        } in policy["ingress"]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_each_part_is_probed_guarded_and_kept_when_a_node_is_drained(
+    helm: str, tmp_path: Path, name: str
+) -> None:
+    objects = rendered(helm, VALUES[name], tmp_path)
+
+    for part, pod in pods(objects).items():
+        [container] = pod["spec"]["containers"]
+        assert "readinessProbe" in container, part
+        assert ("NetworkPolicy", f"demo-scrapy-fleet-{part}") in objects
+        if part not in {"redis", "kafka"}:
+            assert "livenessProbe" in container, part
+            assert ("PodDisruptionBudget", f"demo-scrapy-fleet-{part}") in objects
+
+
 def test_workers_scale_by_what_is_ready(helm: str, tmp_path: Path) -> None:
     objects = rendered(helm, ALL, tmp_path)
     scaled = objects["ScaledObject", "demo-scrapy-fleet-worker"]["spec"]

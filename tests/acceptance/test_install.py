@@ -129,10 +129,17 @@ def test_the_package_holds_what_it_needs_at_run_time(installed: Path) -> None:
 
     needed = {
         path.relative_to(root)
-        for root in (ROOT / "crawler", ROOT / "kafka-monitor", ROOT / "redis-monitor")
-        for name in ("*.py", "*.lua", "*.sql", "*.json", "py.typed")
+        for root in (
+            ROOT / "crawler",
+            ROOT / "kafka-monitor",
+            ROOT / "redis-monitor",
+            ROOT / "rest",
+        )
+        for name in ("*.py", "*.lua", "*.sql", "*.json", "py.typed", "static/**/*.*")
         for path in root.rglob(f"*/{name}")
     }
     assert {path for path in needed if not (site_packages / path).is_file()} == set()
-    assert {path.suffix for path in needed} == {".py", ".lua", ".sql", ".json", ".typed"}
-    assert {path.parts[0] for path in needed} == {"crawling", "kafka_monitor", "redis_monitor"}
+    kinds = {path.suffix for path in needed}
+    assert kinds >= {".py", ".lua", ".sql", ".json", ".typed", ".html", ".js", ".css"}
+    packages = {"crawling", "kafka_monitor", "redis_monitor", "rest_service"}
+    assert {path.parts[0] for path in needed} == packages

@@ -7,8 +7,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
+
 from tests.acceptance.cluster import SPIDER, cluster
-from tests.acceptance.crawls import fleet, fleet_command, stop
+from tests.acceptance.crawls import fleet, fleet_command, stop, until
+from tests.acceptance.dashboard import answers
+from tests.servers.kafka_server import free_ports
 from tests.servers.site_sections import LEVELS, SectionSite
 from tests.servers.small_site import Answer, small_site
 from tests.servers.website import website
@@ -40,8 +44,14 @@ def test_each_line_of_each_process_is_as_documented(
     ):
         site = SectionSite(web.port, 4, 1)
         fleet.make_topics(partitions=1)
-        for kind in ("worker", "kafka-monitor", "redis-monitor"):
-            command = SPIDER if kind == "worker" else fleet_command(kind)
+        [port] = free_ports(1)
+        kinds = {
+            "worker": SPIDER,
+            "kafka-monitor": fleet_command("kafka-monitor"),
+            "redis-monitor": fleet_command("redis-monitor"),
+            "rest-service": fleet_command("serve", "--port", str(port)),
+        }
+        for kind, command in kinds.items():
             fleet.start(*command, LOG_JSON="1", SC_LOG_JSON="1")
             # `start` has just opened it.
             files[kind] = max(tmp_path.glob("stderr-*.txt"), key=lambda path: path.name)
@@ -49,6 +59,11 @@ def test_each_line_of_each_process_is_as_documented(
         crawl = {"appid": "test", "crawlid": "logged", "maxdepth": LEVELS}
         fleet.feed({"url": site.start(0), **crawl, "allow_regex": [site.allowed(0)]})
         events.until(lambda seen: seen, "the crawl has finished")
+        rest = f"http://127.0.0.1:{port}"
+        until(lambda: answers(f"{rest}/readyz"), "the service is ready")
+        asked = {"url": site.start(0), "appid": "test", "crawlid": "asked", "maxdepth": 0}
+        httpx.post(f"{rest}/api/v1/crawls", json=asked).raise_for_status()
+        events.until(lambda seen: len(seen) > 1, "the crawl asked for by REST has finished")
         info = {"action": "info", "appid": "test", "uuid": "u1", "spiderid": "link"}
         fleet.feed({**info, "crawlid": "logged"})
         events.until(lambda seen: any(each.get("uuid") == "u1" for each in seen), "info")
@@ -56,7 +71,7 @@ def test_each_line_of_each_process_is_as_documented(
             stop(process)
         messages = pages.settle_down()
         delivered = {page["requestid"] for page in messages}
-        [seed] = [page["requestid"] for page in messages if page["depth"] == 0]
+        first = {page["crawlid"]: page["requestid"] for page in messages if not page["depth"]}
 
     lines: dict[str, list[dict[str, Any]]] = {
         kind: [json.loads(line) for line in file.read_text("utf-8").splitlines()]
@@ -73,11 +88,14 @@ def test_each_line_of_each_process_is_as_documented(
                 assert isinstance(line[name], str | None), (name, line)
         ours = "sc-crawler" if kind == "worker" else kind
         assert any(line["logger"] == ours for line in written)
-        assert any(line.get("crawlid") == "logged" for line in written), kind
+        crawlid = "asked" if kind == "rest-service" else "logged"
+        assert any(line.get("crawlid") == crawlid for line in written), kind
     sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
     assert sent == delivered
-    taken = [line for line in lines["kafka-monitor"] if line.get("action") == "ingest"]
-    assert [line["requestid"] for line in taken if "requestid" in line] == [seed]
+    for kind, crawlid in (("kafka-monitor", "logged"), ("rest-service", "asked")):
+        taken = [line for line in lines[kind] if line.get("action") == "ingest"]
+        ids = [line["requestid"] for line in taken if "requestid" in line]
+        assert ids == [first[crawlid]]
 
 
 TALKER = """

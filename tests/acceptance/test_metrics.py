@@ -278,9 +278,9 @@ def asked(address: str, expression: str) -> list[Any]:
 
 
 def test_a_real_prometheus_answers_each_expression_of_the_dashboard(
-    prometheus: str,
+    prometheus: str, watched: Watched
 ) -> None:
-    until(lambda: len(asked(prometheus, "up == 1")) == 3, "three targets that are up")
+    until(lambda: len(asked(prometheus, "up == 1")) == len(watched.ports), "all targets up")
     panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
     for panel in panels:
         for target in panel["targets"]:

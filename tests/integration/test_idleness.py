@@ -11,6 +11,8 @@ from crawling.tracker.tracker import NOTHING_TOLD, Vitals
 from tests.integration.tracking import CRAWL, OTHER, books, lease, offer, offers, settle, submit
 
 if TYPE_CHECKING:
+    import pytest
+
     from crawling.tracker.tracker import Tracker
     from tests.integration.tracking import MakeTracker
 
@@ -65,6 +67,24 @@ async def test_a_domain_that_was_pushed_back_tells_until_when(tracker: Tracker) 
     assert waiting.idle == idle
     assert idle.why == "deferred"
     assert 40 < (idle.until or 0) - time.time() < 51
+
+
+async def test_domains_behind_the_best_tell_why_too(
+    make_tracker: MakeTracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawling.idle_report.MOST_DOMAINS", 1)
+    tracker = await make_tracker(hits=1, window=100.0)
+    names = [f"{letter}.example" for letter in "abc"]
+    await submit(
+        tracker, *(offer(f"{name}{n}", domain=name) for name in names for n in range(2))
+    )
+    for held in await lease(tracker, worker=WORKER):
+        await settle(tracker, held, worker=WORKER)
+
+    waiting = await waiting_of(tracker, await books(tracker))
+
+    assert sorted(each.domain for each in waiting) == names
+    assert {each.idle.why for each in waiting} == {"throttled"}
 
 
 async def test_paused_and_blocked(tracker: Tracker) -> None:

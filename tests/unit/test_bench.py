@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from bench.__main__ import section
+from bench.__main__ import DATA, saved, section
 from bench.frontier import DOMAINS
 from bench.peers import PAIRS, PEERS
 from bench.plots import draw
@@ -44,6 +44,12 @@ def test_the_figures_say_how_many_times_faster_we_are_by_medians() -> None:
 
     assert "| cluster : scrapy | 2.50 | 1.00 / 2.00 / 9.00 | at least 6 |" in shown
     assert "| scrapy | 1 / 100 / 900 | 1.00 / 10.00 / 99.00 |" in shown
+
+
+def test_each_saved_result_is_shown_in_the_page() -> None:
+    page = DATA.with_name("benchmarks.md").read_text("utf-8")
+    for name, result in saved().items():
+        assert section(name, result) in page, name
 
 
 def test_pictures_are_drawn_of_the_results_there_are(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from crawling.service.addresses import is_private
 from crawling.service.cookies import bound_to_seeds, parse_cookies
 from crawling.service.patterns import compile_regex, domain, texts_of
 from crawling.service.text import without_logins
-from crawling.tracker.extras import INHERITED, pack_record
+from crawling.tracker.extras import INHERITED, pack_record, record_of, requestid
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer, Source, Submission
 from crawling.tracker.urls import check_url, fingerprint, host_of, with_scheme
 
@@ -34,6 +34,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 def source_of(topic: str, partition: int, offset: int, value: bytes) -> Source:
     digest = blake2b(value, digest_size=8).hexdigest()
     return Source(topic, partition, offset, digest)
+
+
+def page_ids(crawl: Submission) -> list[str]:
+    """Return the request ids of the pages that a crawl begins with."""
+    return [
+        requestid(crawl.crawl, offer.fingerprint, record_of(offer.extras))
+        for offer in crawl.offers
+    ]
 
 
 def submission(
