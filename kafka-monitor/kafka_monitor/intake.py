@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -81,7 +80,8 @@ class Intake:
         _log(items)
         if self._traces is not None:
             for item in items:
-                _trace(self._traces, item)
+                if item.crawl is not None:
+                    self._traces.fed(item.crawl, item.since)
 
     def _add(self, item: Item) -> None:
         self._items.append(item)
@@ -96,12 +96,3 @@ def _log(items: Sequence[Item]) -> None:
         if item.crawl is not None and len(pages := page_ids(item.crawl)) == 1:
             given["requestid"] = pages[0]
         logger.info(item.text, extra=given)
-
-
-def _trace(traces: Traces, item: Item) -> None:
-    """Record a span `feed` of each seed: from the message until Redis has it."""
-    if item.crawl is None:
-        return
-    since, now = round(item.since * 1e9), time.time_ns()
-    for page in page_ids(item.crawl):
-        traces.begin("feed", item.crawl.crawl, page, since=since).end(now)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crawling.service.kafka import KafkaReader, kafka_config
 from crawling.service.node import Node
-from crawling.service.servers import opened_sender, opened_tracker
+from crawling.service.servers import opened_sender, opened_traces, opened_tracker
 from kafka_monitor.intake import Intake
 from kafka_monitor.monitor import KafkaMonitor, make_plugins
 from kafka_monitor.offsets import Offsets
@@ -34,12 +34,7 @@ async def _make(settings: Mapping[str, Any], stack: AsyncExitStack) -> KafkaMoni
     """Connect to everything; *stack* closes it again."""
     tracker = await opened_tracker(settings, stack)
     node = Node("kafka-monitor", settings)
-    traces = None
-    if settings["TRACING"]:
-        from crawling.service.tracing import Traces  # noqa: PLC0415 for who asks for it
-
-        traces = Traces("kafka-monitor")
-        stack.callback(traces.close)
+    traces = opened_traces(settings, stack, "kafka-monitor")
     intake = Intake(tracker, tracker.mailboxes(node.id)[0], traces)
     plugins = make_plugins(settings, intake)
     sender = await opened_sender(settings, stack)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from crawling.service.tracing import Traces
     from rest_service.backends import Backends
     from rest_service.metrics import Metrics
 
@@ -49,7 +50,9 @@ Scrapy Cluster's own endpoints (`/`, `/feed`, `/poll`) are served beside these.
 """
 
 
-def make_parts(settings: Mapping[str, Any], backends: Backends) -> Parts:
+def make_parts(
+    settings: Mapping[str, Any], backends: Backends, traces: Traces | None = None
+) -> Parts:
     overview = Overview(backends)
     return Parts(
         settings=settings,
@@ -61,6 +64,7 @@ def make_parts(settings: Mapping[str, Any], backends: Backends) -> Parts:
         workers=SharedLook(lambda: idle_workers(backends.tracker)),
         pages=None if backends.kafka is None else NewestPages(settings),
         crawl_schema=load_schema("crawl", settings),
+        traces=traces,
     )
 
 

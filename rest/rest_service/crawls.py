@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -81,11 +82,14 @@ async def submit(request: Request, response: Response, parts: PartsOf) -> dict[s
 
     When the answer comes the tracker has it; no Kafka is needed.
     """
+    since = time.time()
     message = parts.crawl_schema.validate(read_message(await request.body()))
     allowed = parts.settings["ALLOW_PRIVATE_ADDRESSES"]
     asked = submission(message, None, private_allowed=allowed)
     await parts.tracker.submit(asked.crawl, asked.offers, asked.options)
     parts.touch()
+    if parts.traces is not None:
+        parts.traces.fed(asked, since)
     for page in page_ids(asked):
         extra = {"action": "ingest", **asked.crawl._asdict(), "requestid": page}
         logger.info("Added crawl", extra=extra)

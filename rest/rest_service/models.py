@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crawling.tracker.tracker import is_failure
+from rest_service import examples
 
 if TYPE_CHECKING:
     from crawling.tracker.tracker import CrawlStatus
@@ -17,8 +18,14 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _like(example: examples.Example) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"example": example})
+
+
 class Crawl(Model):
     """The books of a crawl: accepted is the sum of the six columns after it."""
+
+    model_config = _like(examples.CRAWL)
 
     spiderid: str = Field(examples=["link"])
     appid: str = Field(examples=["demo"])
@@ -87,6 +94,8 @@ def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
 
 
 class CrawlPage(Model):
+    model_config = _like(examples.CRAWLS)
+
     crawls: list[Crawl]
     total: int = Field(description="Crawls that the filter lets through.")
     next: str | None = Field(description="`after` of the next page.")
@@ -102,6 +111,8 @@ class Waiting(Model):
 
 
 class WaitingPage(Model):
+    model_config = _like(examples.WAITING)
+
     domains: list[Waiting]
     total: int
     next: str | None
@@ -116,6 +127,8 @@ class Failed(Model):
 
 
 class FailedPage(Model):
+    model_config = _like(examples.FAILED)
+
     failed: list[Failed]
     next: str | None = Field(
         description="`after` of the next page. A page may be shorter than `limit` and have one."
@@ -125,18 +138,26 @@ class FailedPage(Model):
 class Changed(Model):
     """What an action has done."""
 
+    model_config = _like(examples.CHANGED)
+
     changed: bool = Field(description="False where the crawl was so already, or has ended.")
 
 
 class Stopped(Model):
+    model_config = _like(examples.STOPPED)
+
     dropped: int = Field(description="Requests that were queued and are dropped.")
 
 
 class Retried(Model):
+    model_config = _like(examples.RETRIED)
+
     queued: int = Field(description="Requests that are queued again.")
 
 
 class Trace(Model):
+    model_config = _like(examples.TRACE)
+
     url: str
     state: Literal["unseen", "queued", "delayed", "leased", "done", "failed", "dropped"]
     reason: str | None
@@ -170,6 +191,8 @@ class Domain(Model):
 
 
 class DomainPage(Model):
+    model_config = _like(examples.DOMAINS)
+
     domains: list[Domain]
     total: int
     as_of: float = Field(description="When all domains were looked at, Unix seconds.")
@@ -185,25 +208,35 @@ class DomainSetting(Model):
 
 
 class DomainSettings(Model):
+    model_config = _like(examples.DOMAIN_SETTINGS)
+
     settings: list[DomainSetting]
 
 
 class Limit(Model):
+    model_config = _like(examples.LIMIT)
+
     hits: int = Field(ge=1, le=10**9, description="Requests in any window.", examples=[10])
     window: float = Field(gt=0, le=10**9, description="Seconds.", examples=[60])
     scale: float = Field(1.0, gt=0, le=1, description="The hits are multiplied by it.")
 
 
 class Defer(Model):
+    model_config = _like(examples.DEFER)
+
     seconds: float = Field(ge=0, le=10**7, description="0 opens the domain.", examples=[600])
 
 
 class Retry(Model):
+    model_config = _like(examples.RETRY)
+
     reason: str = Field("", description="Only what failed for this.", examples=["timeout"])
     domain: str = Field("", description="Only what failed of this domain.")
 
 
 class Priority(Model):
+    model_config = _like(examples.PRIORITY)
+
     priority: int = Field(
         ge=-100, le=100, description="Added to the priority of each request; 0 undoes it."
     )
@@ -226,6 +259,8 @@ class Worker(Model):
 
 
 class WorkerPage(Model):
+    model_config = _like(examples.WORKERS)
+
     workers: list[Worker]
     total: int
     next: str | None
@@ -253,6 +288,8 @@ class Totals(Model):
 
 
 class Stats(Model):
+    model_config = _like(examples.STATS)
+
     overview: Totals
     history: list[tuple[float, float, float, int, int]] = Field(
         description="The last hour as this process saw it, every 10 s: time, pages a second, "
@@ -265,6 +302,8 @@ class Stats(Model):
 
 
 class Pages(Model):
+    model_config = _like(examples.PAGES)
+
     pages: list[dict[str, Any]] = Field(description="Newest first.")
     looked_at: int = Field(description="Messages of the topic that were read.")
     complete: bool = Field(description="Whether older messages of the topic were read too.")

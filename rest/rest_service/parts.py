@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crawling.messages.validation import Schema
+    from crawling.service.tracing import Traces
     from crawling.tracker.idleness import Idle
     from crawling.tracker.tracker import Tracker, WorkerStatus
     from rest_service.access import Access, Scope
@@ -46,6 +47,7 @@ class Parts:
     workers: SharedLook[list[tuple[WorkerStatus, Idle]]]
     pages: NewestPages | None
     crawl_schema: Schema
+    traces: Traces | None
 
     @property
     def tracker(self) -> Tracker:

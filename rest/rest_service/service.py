@@ -13,6 +13,7 @@ import uvicorn
 
 from crawling.exceptions import ConfigError
 from crawling.service.metrics import serve_registry
+from crawling.service.servers import opened_traces
 from rest_service.app import make_app, make_parts
 from rest_service.backends import Backends
 from rest_service.metrics import Metrics
@@ -43,7 +44,8 @@ async def serve(settings: Mapping[str, Any], stopping: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         backends = Backends(settings)
         stack.push_async_callback(backends.close)
-        parts = make_parts(settings, backends)
+        traces = opened_traces(settings, stack, "rest-service")
+        parts = make_parts(settings, backends, traces)
         if parts.pages is not None:
             stack.callback(parts.pages.close)
         listening = stack.enter_context(_listen(settings))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from crawling.tracker.tracker import CrawlId
+from crawling.tracker.tracker import CrawlId, is_failure
 from rest_service.access import new_token
 from tests.acceptance.crawls import ask, submit, until, worker
 from tests.acceptance.dashboard import SLOW, end, serve
@@ -128,22 +128,33 @@ def counted(browser: Browser, caption: str) -> dict[int, int]:
     return {int(name): int(count) for name, count, _ in browser.rows(caption)}
 
 
+def groups(browser: Browser) -> dict[str, int]:
+    """Return how many have failed, by reason."""
+    code = "return [...document.querySelectorAll('main summary')].map((each) => each.innerText)"
+    pairs = [text.rpartition(" ") for text in browser.script(code)]
+    return {reason: int(count) for reason, _, count in pairs}
+
+
 def same_as_tracker(browser: Browser, tracker: str) -> bool:
     status = books(tracker)
+    failed = {name: n for name, n in status.reasons.items() if is_failure(name)}
+    dropped = status.reasons.keys() - failed.keys()
+    ended = status.accepted - status.outstanding
+    share = f"{100 * ended // status.accepted} % of {status.accepted} have ended"
     return (
-        shown(browser) == {name: getattr(status, name) for name in shown(browser)}
+        groups(browser) == failed
+        and all(browser.fact(name) == str(status.reasons[name]) for name in dropped)
+        and share in browser.text()
+        and shown(browser) == {name: getattr(status, name) for name in shown(browser)}
         and counted(browser, STATUSES) == status.by_status
         and counted(browser, DEPTHS) == status.by_depth
     )
 
 
-def test_a_newcomer_submits_watches_and_steers_a_crawl(
-    browser: Browser, ui: str, tracker: str, site: SmallSite
-) -> None:
-    browser.open(ui)
-    browser.see("live", "There are none. Submit one")
+def fill_in(browser: Browser, url: str) -> None:
+    """Fill in the form of a crawl, with two errors at first."""
     browser.go("Submit")
-    browser.fill("url", site.url("/"))
+    browser.fill("url", url)
     browser.fill("appid", "x")
     browser.fill("crawlid", CRAWL.crawlid)
     browser.fill("maxdepth", "9")
@@ -153,14 +164,65 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
 
     browser.fill("appid", CRAWL.appid)
     browser.fill("maxdepth", "1")
+
+
+def lists_are_as_the_tracker(browser: Browser, tracker: str) -> None:
+    """Check the lists of crawls, domains and workers, of one each; the crawl is paused."""
+    status = books(tracker)
+    queued, ended = str(status.queued + status.delayed), [str(status.done), str(status.failed)]
+    browser.go("Crawls")
+    browser.until(
+        lambda: (
+            [row[3:7] for row in browser.rows("Crawls, the newest first")]
+            == [[*ended, queued, "0"]]
+        ),
+        "the tracker's numbers in the list of crawls",
+    )
+    browser.go("Domains")
+    [domain] = ask(tracker, lambda opened: opened.domains("link"))
+    browser.until(
+        lambda: (
+            [row[:4] for row in browser.rows("Domains with something queued or in flight")]
+            == [["127.0.0.1 link", str(domain.queued), str(domain.leased), "paused"]]
+        ),
+        "the tracker's numbers of the domain",
+    )
+    browser.go("Workers")
+    browser.until(
+        lambda: [row[3] for row in browser.rows("Workers, those in trouble first")] == ["0"],
+        "what the worker holds",
+    )
+
+
+def overview_is_as_the_tracker(browser: Browser, tracker: str) -> None:
+    browser.go("Overview")
+    browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
+    names = ("Queued", "Waiting for a retry", "In flight", "Failed", "Workers", "Crawls")
+    assert [browser.fact(name) for name in names] == ["0", "0", "0", "0", "1", "1 finished"]
+    status = books(tracker)
+    assert browser.fact("Links met again") == str(status.duplicates)
+    assert browser.fact("Dropped") == str(status.dropped)
+
+
+def test_a_newcomer_submits_watches_and_steers_a_crawl(
+    browser: Browser, ui: str, tracker: str, site: SmallSite
+) -> None:
+    browser.open(ui)
+    browser.see("live", "There are none. Submit one")
+    fill_in(browser, site.url("/"))
     browser.press("Submit")
     browser.see("Submitted first", "running", "http_500")
     browser.press("Pause")
     browser.see("paused")
     browser.until(lambda: browser.fact("In flight") == "0", "nothing is in flight")
     browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
-    assert books(tracker).state == "paused"
-    assert books(tracker).queued
+    status = books(tracker)
+    assert status.state == "paused"
+    assert status.queued
+    lists_are_as_the_tracker(browser, tracker)
+    browser.go("Crawls")
+    browser.script("document.querySelector('td a').click()")
+    browser.see("http_500")
 
     browser.do(
         lambda: browser.script("document.querySelector('main details').open = true"), "reasons"
@@ -197,9 +259,7 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     assert shown(browser)["done"] == 15
     assert counted(browser, STATUSES) == books(tracker).by_status == {200: 15}
     assert counted(browser, DEPTHS) == books(tracker).by_depth == {0: 1, 1: 14}
-    browser.go("Overview")
-    browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
-    assert [browser.fact(name) for name in ("Queued", "Failed", "Workers")] == ["0", "0", "1"]
+    overview_is_as_the_tracker(browser, tracker)
 
 
 @pytest.fixture(scope="module")

@@ -152,6 +152,9 @@ def test_a_worker_tells_what_its_crawl_ended_with(watched: Watched) -> None:
     assert value(samples, "fleet_download_seconds_count") >= finished["done"]
     assert value(samples, "fleet_delivery_seconds_count") == finished["done"]
     assert value(samples, "fleet_worker_leases") == 0
+    for call in ("lease", "settle"):
+        assert value(samples, "fleet_tracker_call_seconds_count", call=call) > 0
+        assert value(samples, "fleet_tracker_call_seconds_sum", call=call) > 0
 
 
 @pytest.mark.parametrize("kind", ["redis-monitor", "serve"])

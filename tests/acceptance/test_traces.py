@@ -7,11 +7,13 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from kafka import KafkaConsumer
 
 from tests.acceptance.cluster import cluster
 from tests.acceptance.crawls import PACKAGES, PATIENCE, fleet, stop
+from tests.acceptance.dashboard import serve
 from tests.servers.kafka_server import free_ports
 from tests.servers.small_site import Answer, small_site
 from tests.servers.trace_receiver import trace_receiver
@@ -98,6 +100,22 @@ def test_each_page_has_one_trace_from_its_request_to_kafka(
     assert seed["feed"].attributes["fleet.crawlid"] == "traced"
     traces = {json.loads(record.value)["requestid"] for record in records}
     assert {span.trace for span in receiver.spans} == traces
+
+
+def test_the_trace_of_a_crawl_that_rest_takes_begins_there(
+    receiver: TraceReceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACING", "1")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    before = time.time_ns()
+    with serve(tmp_path, f"sqlite:///{tmp_path}/crawl.db", free_ports(1)[0]) as ui:
+        asked = {"url": "http://127.0.0.1:1/", "appid": "demo", "crawlid": "traced"}
+        httpx.post(ui.replace("/ui/", "/api/v1/crawls"), json=asked).raise_for_status()
+
+    [span] = receiver.spans
+    assert (span.name, span.service, span.parent) == ("feed", "rest-service", "")
+    assert before < span.since < span.until < time.time_ns()
+    assert span.attributes["fleet.crawlid"] == "traced"
 
 
 def test_a_crawl_without_a_server_is_traced(

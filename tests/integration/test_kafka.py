@@ -65,6 +65,26 @@ async def test_what_was_sent_is_acknowledged_and_can_be_read(
     await reader.close()
 
 
+async def test_a_reader_tells_how_far_it_is_behind(kafka_hosts: str, topic_prefix: str) -> None:
+    config = KafkaConfig((kafka_hosts,), topic_prefix, partitions=2)
+    sender = await opened(KafkaSender(config))
+    await asyncio.gather(
+        *(sender.send(topic_prefix, b"message", key=b"%d" % n) for n in range(10))
+    )
+    reader = await opened(KafkaReader(config, [topic_prefix], None))
+
+    assert await reader.lag() == 10
+    await read(reader, 4)
+    assert await reader.lag() == 6
+    await read(reader, 6)
+    assert await reader.lag() == 0
+
+    await reader.rewind({(topic_prefix, 0): 0, (topic_prefix, 1): 0, ("another", 0): 0})
+    assert await reader.lag() == 10
+    await sender.close()
+    await reader.close()
+
+
 @pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
 async def test_messages_may_be_compressed(
     kafka_hosts: str, topic_prefix: str, codec: str

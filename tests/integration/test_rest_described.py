@@ -10,6 +10,7 @@ import pytest
 
 from crawling.messages.crawl import submission
 from crawling.messages.validation import load_schema
+from rest_service import models
 from rest_service.settings import DOMAIN_MAX_PAGES_LIMIT, MAXDEPTH_LIMIT
 from tests.integration.serving import serving
 
@@ -76,6 +77,27 @@ async def test_the_example_of_a_crawl_request_is_one(described: dict[str, Any]) 
     assert submission(valid, None, private_allowed=False).offers
     known = described["components"]["schemas"]["CrawlRequest"]["properties"]
     assert known["maxdepth"]["maximum"] == MAXDEPTH_LIMIT
+
+
+async def test_what_every_operation_takes_and_answers_has_an_example_that_is_valid(
+    described: dict[str, Any],
+) -> None:
+    seen = set[str]()
+    for method, path, operation in operations(described):
+        bodies = [operation.get("requestBody", {})]
+        bodies += [told for status, told in operation["responses"].items() if status < "300"]
+        for body in bodies:
+            content = body.get("content", {}).get("application/json")
+            if not path.startswith("/api/") or content is None or "example" in content:
+                continue
+            where = f"{method} {path}"
+            name = content["schema"]["$ref"].rpartition("/")[2]
+            example = described["components"]["schemas"][name].get("example")
+            assert example, f"{where}: {name}"
+            model = getattr(models, name)
+            assert model.model_validate(example).model_dump(mode="json") == example, where
+            seen.add(name)
+    assert len(seen) > 12
 
 
 async def test_the_reference_page_has_every_operation(described: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The servers that both monitors work with, opened for as long as they run."""
+"""The servers that monitors and the REST service work with, opened for as long as they run."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from crawling.tracker.sharded_tracker import ShardedTracker
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from contextlib import AsyncExitStack
+
+    from crawling.service.tracing import Traces
 
 
 async def opened_tracker(
@@ -35,3 +37,16 @@ async def opened_sender(settings: Mapping[str, Any], stack: AsyncExitStack) -> K
     await sender.open()
     stack.push_async_callback(sender.close)
     return sender
+
+
+def opened_traces(
+    settings: Mapping[str, Any], stack: AsyncExitStack, service: str
+) -> Traces | None:
+    """Return what makes spans, None without `TRACING`; *stack* sends the last ones."""
+    if not settings["TRACING"]:
+        return None
+    from crawling.service.tracing import Traces  # noqa: PLC0415 for who asks for it
+
+    traces = Traces(service)
+    stack.callback(traces.close)
+    return traces

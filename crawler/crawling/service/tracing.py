@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from crawling.exceptions import ConfigError
+from crawling.messages.crawl import page_ids
 
 try:
     from opentelemetry.context import Context
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from crawling.tracker.tracker import CrawlId
+    from crawling.tracker.tracker import CrawlId, Submission
 
 
 #: Seconds that the end of a process may take to send its last spans.
@@ -86,6 +88,12 @@ class Traces:
             start_time=since,
             attributes={**names, **(attributes or {})},
         )
+
+    def fed(self, submitted: Submission, since: float) -> None:
+        """Record a span `feed` of each seed: from *since* (Unix seconds) until now."""
+        now = time.time_ns()
+        for page in page_ids(submitted):
+            self.begin("feed", submitted.crawl, page, since=round(since * 1e9)).end(now)
 
     def add(self, parent: Span, name: str, since: int, until: int) -> None:
         """Record a part of *parent*, from *since* until *until*."""
