@@ -167,7 +167,7 @@ def fill_in(browser: Browser, url: str) -> None:
 
 
 def lists_are_as_the_tracker(browser: Browser, tracker: str) -> None:
-    """Check the lists of crawls, domains and workers, of one each; the crawl is paused."""
+    """Check the lists of crawls, workers and domains, of one each; the crawl is paused."""
     status = books(tracker)
     queued, ended = str(status.queued + status.delayed), [str(status.done), str(status.failed)]
     browser.go("Crawls")
@@ -178,19 +178,26 @@ def lists_are_as_the_tracker(browser: Browser, tracker: str) -> None:
         ),
         "the tracker's numbers in the list of crawls",
     )
-    browser.go("Domains")
-    [domain] = ask(tracker, lambda opened: opened.domains("link"))
-    browser.until(
-        lambda: (
-            [row[:4] for row in browser.rows("Domains with something queued or in flight")]
-            == [["127.0.0.1 link", str(domain.queued), str(domain.leased), "paused"]]
-        ),
-        "the tracker's numbers of the domain",
-    )
     browser.go("Workers")
     browser.until(
         lambda: [row[3] for row in browser.rows("Workers, those in trouble first")] == ["0"],
         "what the worker holds",
+    )
+    browser.go("Crawls")
+    browser.until(
+        lambda: browser.script(
+            "const link = document.querySelector('td a'); link?.click(); return Boolean(link)"
+        ),
+        "the link to the crawl",
+    )
+    browser.see("http_500")
+    [domain] = ask(tracker, lambda opened: opened.queued(CRAWL))
+    browser.until(
+        lambda: (
+            browser.rows("Domains in which the crawl waits, longest queues first")
+            == [["127.0.0.1", str(domain.queued), "paused"]]
+        ),
+        "the tracker's numbers of the domain",
     )
 
 
@@ -220,9 +227,6 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     assert status.state == "paused"
     assert status.queued
     lists_are_as_the_tracker(browser, tracker)
-    browser.go("Crawls")
-    browser.script("document.querySelector('td a').click()")
-    browser.see("http_500")
 
     browser.do(
         lambda: browser.script("document.querySelector('main details').open = true"), "reasons"
