@@ -14,12 +14,16 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from zlib_ng import zlib_ng
+
 from crawling.savers.grouping import GROUP_BYTES
 from crawling.savers.growing_file import refuse_damage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: Of zlib-ng: half of the time of zlib's own default, 6, for files that are 1 % larger.
+LEVEL = 5
 _CHUNK = 65536
 #: Bytes at the end of a file whose members are decompressed, not only hopped over: a power
 #: failure can leave blocks of the last group unwritten.
@@ -40,7 +44,7 @@ class Codec(NamedTuple):
 
 def gzip_member(data: bytes) -> bytes:
     """Return *data* as one gzip member that knows its own length."""
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    deflate = zlib_ng.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = deflate.compress(data) + deflate.flush()
     size = _HEADER.size + len(body) + _TRAILER.size
     header = _HEADER.pack(_MAGIC, 0, 0, 255, 12, b"SF", 8, size)
