@@ -75,6 +75,7 @@ class Mailbox:
         for stream in (self._keys.control, self._keys.outbox, self._keys.failures):
             await self._join(stream)
         await self._ask("HSET", self._keys.meta, "relay", "1")
+        await self._replicas.remember()
 
     async def _join(self, stream: str) -> None:
         try:

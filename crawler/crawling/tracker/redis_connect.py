@@ -216,8 +216,10 @@ class Locator(ABC):
 
     def used(self) -> None:
         """Ask now and then, beside what goes on, if a connection that is used still counts."""
+        if not self.keeps_asking or (self._asked_again and not self._asked_again.done()):
+            return
         now = time.monotonic()
-        if self.keeps_asking and now > max(self._since, self._again) + BELIEVED:
+        if now > max(self._since, self._again) + BELIEVED:
             self._again = now
             self._asked_again = asyncio.create_task(self._ask_again())
 
@@ -242,8 +244,9 @@ class MasterOfService(Locator):
         self._options = {name: options[name] for name in options if name.startswith("ssl")}
 
     async def _ask(self) -> tuple[str, int]:
+        once = {"socket_timeout": 2.0, "retry": Retry(NoBackoff(), 0)}
         sentinel = Sentinel(  # type: ignore[no-untyped-call]  # redis-py's
-            self._addresses, sentinel_kwargs={**self._options, "socket_timeout": 2.0}
+            self._addresses, sentinel_kwargs={**self._options, **once}
         )
         try:
             host, port = await sentinel.discover_master(self._service)

@@ -20,6 +20,7 @@ from crawling.tracker.redis_records import (
     unpack_vitals,
 )
 from crawling.tracker.redis_watch import read_deadlines
+from crawling.tracker.replicas import Replicas
 from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
 from crawling.tracker.tracker import (
     DomainSetting,
@@ -86,6 +87,7 @@ class RedisViews(Tracker):
             histories=self._histories,
         )
         self.keys = names.Keys(tag)
+        self.replicas = Replicas(self._redis)
         self._scripts = Scripts(self._redis, self.keys.meta)
 
     async def open(self) -> None:
@@ -107,7 +109,8 @@ class RedisViews(Tracker):
         await self._redis.aclose()
 
     async def breaks(self) -> int:
-        await self._ask("PING")
+        # A master that has been replaced may still confirm what it is asked to do.
+        await self.replicas.until_followed(self.keys.meta)
         return self._histories.breaks
 
     async def crawl(self, crawl: CrawlId) -> CrawlStatus | None:

@@ -48,6 +48,10 @@ class Replicas:
         """Ask anew how many there are."""
         self._asked = float("-inf")
 
+    async def remember(self) -> None:
+        """Take note of those that there are, to miss them when they have gone."""
+        self._followed = await self._ask()
+
     async def until_followed(self, meta: str) -> None:
         """Return when all of them, if there are any, have all that was written until now.
 
@@ -60,7 +64,7 @@ class Replicas:
             wanted = max(following, self._followed) if number < ROUNDS else min(following, 1)
             if wanted:
                 pipeline = self._redis.pipeline(transaction=False)
-                pipeline.hset(meta, "relay", "1")
+                pipeline.hset(meta, "followed", "1")
                 pipeline.wait(wanted, CONFIRM_MS)
                 _, confirmed = await answer(pipeline.execute())
                 if confirmed < wanted:

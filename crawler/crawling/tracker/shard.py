@@ -22,13 +22,12 @@ from crawling.tracker.redis_records import (
     unpack_trace,
 )
 from crawling.tracker.redis_tracker import RedisTracker
-from crawling.tracker.replicas import CONFIRM_MS, Replicas
+from crawling.tracker.replicas import CONFIRM_MS
 from crawling.tracker.tracker import CrawlId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawling.tracker.redis_connect import Histories
     from crawling.tracker.tracker import (
         CrawlOptions,
         CrawlStatus,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
         Offer,
         Source,
         Trace,
-        TrackerConfig,
     )
 
 #: Crawls that are looked at in one step.
@@ -80,12 +78,6 @@ class Entered(NamedTuple):
 
 class Shard(RedisTracker):
     """A tracker whose crawls have other parts elsewhere."""
-
-    def __init__(
-        self, url: str, config: TrackerConfig, *, tag: str = "", histories: Histories
-    ) -> None:
-        super().__init__(url, config, tag=tag, histories=histories)
-        self.replicas = Replicas(self._redis)
 
     async def enter(
         self,
