@@ -10,6 +10,8 @@ from crawling.service.text import printable
 from crawling.tracker.idleness import Idle, of_domain, of_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawling.tracker.tracker import CrawlStatus, Tracker, WorkerStatus
 
 #: Domains of a spider that are looked at where the best will do, and those that a text names.
@@ -45,17 +47,24 @@ async def waiting_of(tracker: Tracker, status: CrawlStatus) -> list[Waiting]:
     """Return the domains of a crawl in which something waits, longest queues first."""
     if not status.queued:
         return []
-    spiderid, queued = status.crawl.spiderid, await tracker.queued(status.crawl)
-    known = {each.domain: each for each in await tracker.domains(spiderid, MOST_DOMAINS)}
-    if any(each.domain not in known for each in queued):
-        known |= {each.domain: each for each in await tracker.all_domains(spiderid)}
-    found = []
-    for each in queued:
-        idle = of_domain(known[each.domain]) if each.domain in known else Idle("ready")
-        if status.state == "paused":
-            idle = Idle("paused")
-        found.append(Waiting(each.domain, each.queued, idle))
+    queued = await tracker.queued(status.crawl)
+    if status.state == "paused":
+        why = dict.fromkeys((each.domain for each in queued), Idle("paused"))
+    else:
+        why = await _why(tracker, status.crawl.spiderid, [each.domain for each in queued])
+    found = [Waiting(each.domain, each.queued, why[each.domain]) for each in queued]
     return sorted(found, key=lambda waiting: -waiting.queued)
+
+
+async def _why(tracker: Tracker, spiderid: str, domains: Sequence[str]) -> dict[str, Idle]:
+    """Return why nothing more of each of *domains* is leased."""
+    known = {each.domain: each for each in await tracker.domains(spiderid, MOST_DOMAINS)}
+    if any(domain not in known for domain in domains):
+        known |= {each.domain: each for each in await tracker.all_domains(spiderid)}
+    return {
+        domain: of_domain(known[domain]) if domain in known else Idle("ready")
+        for domain in domains
+    }
 
 
 async def idle_workers(

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.crawls import status_of, submit, until, worker
-from tests.servers.kafka_server import free_ports
-from tests.servers.redis_fleets import Server, answers
+from tests.servers.redis_fleets import answers, redis_alone
 from tests.servers.small_site import Answer, Asked, small_site
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ HTML = {"Content-Type": "text/html"}
 @pytest.mark.usefixtures("redis")
 def test_links_that_redis_has_lost_are_offered_again(tmp_path: Path) -> None:
     """The worker that had offered them is still there, and meets them once more."""
-    server = Server(tmp_path / "redis", free_ports(1)[0], ())
-    url, may_answer = f"redis://127.0.0.1:{server.port}/0", threading.Event()
+    may_answer = threading.Event()
 
     def start(_: Asked) -> Answer:
         may_answer.wait(60)
@@ -31,9 +29,8 @@ def test_links_that_redis_has_lost_are_offered_again(tmp_path: Path) -> None:
             body="".join(f"<a href='{link}'>x</a>" for link in LINKS).encode(), headers=HTML
         )
 
-    server.start()
-    try:
-        until(lambda: answers(server), "Redis answers")
+    with redis_alone(tmp_path / "redis") as server:
+        url = f"redis://127.0.0.1:{server.port}/0"
         with small_site() as site, worker(tmp_path, url, LEASE_TIMEOUT="3"):
             site.answers = {"/": start, **{link: Answer(headers=HTML) for link in LINKS}}
             submit(url, "c1", site.url("/"))
@@ -48,7 +45,5 @@ def test_links_that_redis_has_lost_are_offered_again(tmp_path: Path) -> None:
             until(lambda: site.paths().count("/") == 2, "the first page is fetched again")
             until(lambda: status_of(url, "c1").state == "finished", "the crawl ends again")
             status = status_of(url, "c1")
-    finally:
-        server.kill()
 
     assert (status.done, status.duplicates) == (1 + len(LINKS), 0)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 from crawling.exceptions import Unavailable
 from tests.acceptance.cluster import SPIDER, Cluster
 from tests.acceptance.crawls import PACKAGES, PATIENCE, ask, fleet_command, until
-from tests.servers.kafka_server import KafkaServer, free_ports, kafka_server
+from tests.servers.kafka_server import KafkaServer, kafka_server
 from tests.servers.proxy import Proxy
-from tests.servers.redis_fleets import Server, answers, redis_cluster, redis_sentinel
+from tests.servers.redis_fleets import Server, redis_alone, redis_cluster, redis_sentinel
 from tests.servers.site_sections import SectionSite
 from tests.servers.website import Website, website
 
@@ -183,15 +183,9 @@ def arena(folder: Path, prefix: str, kind: str = "redis") -> Iterator[Arena]:
 @contextmanager
 def durable_redis(folder: Path) -> Iterator[Server]:
     """Run a Redis that keeps an append-only file, and calls a script slow after 0.5 s."""
-    [port] = free_ports(1)
     options = ("--appendonly", "yes", "--appendfsync", "everysec", "--lua-time-limit", "500")
-    server = Server(folder, port, options)
-    server.start()
-    try:
-        until(lambda: answers(server), "Redis answers")
+    with redis_alone(folder, *options) as server:
         yield server
-    finally:
-        server.kill()
 
 
 def listens_to_sigterm(process: Popen[str]) -> bool:

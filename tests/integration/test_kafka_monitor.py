@@ -17,8 +17,8 @@ from crawling.tracker.tracker import CrawlId
 from kafka_monitor.offsets import DURABLE
 from tests.integration.monitoring import monitored
 from tests.integration.tracking import until
-from tests.servers.kafka_server import free_ports, kafka_server
-from tests.servers.redis_fleets import Server, answers
+from tests.servers.kafka_server import kafka_server
+from tests.servers.redis_fleets import answers, redis_alone
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -75,10 +75,7 @@ async def test_what_redis_has_lost_is_taken_again(
     tmp_path: Path, kafka_hosts: str, topic_prefix: str
 ) -> None:
     """As after a failover, while the monitor goes on."""
-    server = Server(tmp_path, free_ports(1)[0], ())
-    server.start()
-    try:
-        await until(lambda: asyncio.to_thread(answers, server))
+    with redis_alone(tmp_path) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         async with monitored(url, kafka_hosts, topic_prefix) as kafka, kafka.running():
             await kafka.feed(crawl(1))
@@ -101,8 +98,6 @@ async def test_what_redis_has_lost_is_taken_again(
             statuses = await kafka.statuses()
             assert {id_: each.accepted for id_, each in statuses.items()} == {"c1": 1, "c2": 1}
             assert [letter.body["uuid"] for letter in await kafka.letters(1)] == ["u1"]
-    finally:
-        server.kill()
 
 
 async def test_requests_are_taken_in_the_order_in_which_they_came(kafka: Monitored) -> None:

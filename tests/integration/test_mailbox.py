@@ -31,8 +31,7 @@ from tests.integration.tracking import (
     sweep,
     until,
 )
-from tests.servers.kafka_server import free_ports
-from tests.servers.redis_fleets import Server, answers, redis_replicas
+from tests.servers.redis_fleets import Server, redis_alone, redis_replicas
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -265,18 +264,13 @@ async def test_a_redis_that_was_emptied_is_joined_anew(
 
 async def test_a_master_that_becomes_a_replica_is_an_outage(tmp_path: Path) -> None:
     """It breaks off all that waits for letters."""
-    server = Server(tmp_path, free_ports(1)[0], ())
-    server.start()
-    try:
-        await until(lambda: asyncio.to_thread(answers, server))
+    with redis_alone(tmp_path) as server:
         async with monitor_of(server) as (_, mailbox):
             waiting = asyncio.create_task(mailbox.requests(10, 30.0))
             await asyncio.sleep(0.2)
             server.client().replicaof("127.0.0.1", 1)
             with pytest.raises(Unavailable, match="UNBLOCKED"):
                 await waiting
-    finally:
-        server.kill()
 
 
 async def test_an_event_is_told_when_all_replicas_have_it(tmp_path: Path) -> None:

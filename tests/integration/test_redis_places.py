@@ -30,6 +30,7 @@ from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_fleets import (
     Server,
+    redis_alone,
     redis_cluster,
     redis_replicas,
     redis_sentinel,
@@ -121,12 +122,7 @@ async def test_what_an_old_master_confirms_beside_the_new_one_does_not_count(
     tmp_path: Path,
 ) -> None:
     """It has not heard yet that it is none any more."""
-    old, new = (Server(tmp_path / str(port), port, ()) for port in free_ports(2))
-    for server in (old, new):
-        server.start()
-    try:
-        for server in (old, new):
-            _wait(server.client())
+    with redis_alone(tmp_path / "old") as old, redis_alone(tmp_path / "new") as new:
         locator = Named(old)
         pool = BlockingConnectionPool(connection_class=LocatedConnection, locator=locator)
         async with AsyncRedis.from_pool(pool) as redis, redis.client() as held:
@@ -140,9 +136,6 @@ async def test_what_an_old_master_confirms_beside_the_new_one_does_not_count(
 
             await held.set("place", "new")
             assert await redis.get("place") == b"new"
-    finally:
-        for server in (old, new):
-            server.kill()
 
 
 class Asked(Named):
@@ -152,12 +145,7 @@ class Asked(Named):
 @pytest.mark.usefixtures("redis")
 async def test_a_connection_that_lasts_does_not_outlast_its_master(tmp_path: Path) -> None:
     """It is asked now and then if it still is the master."""
-    old, new = (Server(tmp_path / str(port), port, ()) for port in free_ports(2))
-    for server in (old, new):
-        server.start()
-    try:
-        for server in (old, new):
-            _wait(server.client())
+    with redis_alone(tmp_path / "old") as old, redis_alone(tmp_path / "new") as new:
         locator = Asked(old)
         pool = BlockingConnectionPool(connection_class=LocatedConnection, locator=locator)
         async with AsyncRedis.from_pool(pool) as redis:
@@ -171,16 +159,12 @@ async def test_a_connection_that_lasts_does_not_outlast_its_master(tmp_path: Pat
                     return False
 
             await until(left, timeout=5.0, every=0.05)
-            locator.server = Server(tmp_path, 1, ())
             locator.find = refused  # type: ignore[method-assign]
             await asyncio.sleep(BELIEVED + 0.2)
             for _ in range(3):
                 assert await redis.get("place") is None
             assert locator._asked_again is not None
             await locator._asked_again
-    finally:
-        for server in (old, new):
-            server.kill()
 
 
 async def refused() -> tuple[str, int]:

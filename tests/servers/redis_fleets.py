@@ -46,6 +46,18 @@ class Server:
         return Redis(port=self.port, socket_timeout=2.0)
 
 
+@contextmanager
+def redis_alone(folder: Path, *options: str) -> Iterator[Server]:
+    """Run a Redis on a port; it may be killed and started again."""
+    server = Server(folder, free_ports(1)[0], options)
+    server.start()
+    try:
+        _until(lambda: answers(server), "the server answers")
+        yield server
+    finally:
+        server.kill()
+
+
 @dataclass
 class Cluster:
     """A Redis Cluster: three masters, and as many replicas if asked for."""

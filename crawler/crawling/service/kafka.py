@@ -241,11 +241,9 @@ class KafkaReader(KafkaClient):
 
     def _commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         places = {
-            TopicPartition(*place): OffsetAndMetadata(offset, "", -1)
-            for place, offset in offsets.items()
+            place: OffsetAndMetadata(offset, "", -1)
+            for place, offset in self._ours(offsets).items()
         }
-        ours = self._consumer.assignment()
-        places = {place: offset for place, offset in places.items() if place in ours}
         try:
             if places:
                 self._consumer.commit(places)
@@ -258,10 +256,14 @@ class KafkaReader(KafkaClient):
         await self.run(self._rewind, offsets)
 
     def _rewind(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        for place, offset in self._ours(offsets).items():
+            self._consumer.seek(place, offset)
+
+    def _ours(self, offsets: Mapping[tuple[str, int], int]) -> dict[TopicPartition, int]:
+        """Return those of *offsets* that are of partitions read here."""
         ours = self._consumer.assignment()
-        for place, offset in offsets.items():
-            if (partition := TopicPartition(*place)) in ours:
-                self._consumer.seek(partition, offset)
+        places = {TopicPartition(*place): offset for place, offset in offsets.items()}
+        return {place: offset for place, offset in places.items() if place in ours}
 
     async def assignment(self) -> set[tuple[str, int]]:
         """Return the (topic, partition) pairs that are read here."""

@@ -27,7 +27,6 @@ from crawling.tracker.redis_records import (
     unpack_options,
     unpack_request,
 )
-from crawling.tracker.replicas import Replicas
 from crawling.tracker.scripts import answer, redis_errors
 from crawling.tracker.tracker import CrawlOptions
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from crawling.tracker.keys import Keys
+    from crawling.tracker.replicas import Replicas
     from crawling.tracker.scripts import Scripts
     from crawling.tracker.tracker import Source
 
@@ -59,10 +59,17 @@ class Mailbox:
     """The letters of one monitor, the *consumer*; its name must be its own."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, scripts: Scripts, consumer: str, claim_after: float
+        self,
+        redis: Redis,
+        keys: Keys,
+        scripts: Scripts,
+        *,
+        replicas: Replicas,
+        consumer: str,
+        claim_after: float,
     ) -> None:
         self._redis = redis
-        self._replicas = Replicas(redis)
+        self._replicas = replicas
         self._keys = keys
         self._scripts = scripts
         self._consumer = consumer

@@ -85,8 +85,8 @@ class Histories:
     """Counts how often a server may have lost what it had confirmed.
 
     It has when it was started anew, when another took its place, and when it has copied
-    another as its replica.  New connections tell: none lasts through the first two, and
-    Sentinels close all that a server has when they do the last to it.
+    another as its replica.  New connections tell: none lasts through the first, a `Locator`
+    ends those to a server that was replaced, and Sentinels close all when they do the last.
     """
 
     def __init__(self) -> None:

@@ -289,7 +289,16 @@ class RedisTracker(RedisAudit, FlaggedTracker):
 
         There is one mailbox a shard; requests are in the first one alone.
         """
-        return [Mailbox(self._redis, self.keys, self._scripts, consumer, claim_after)]
+        return [
+            Mailbox(
+                self._redis,
+                self.keys,
+                self._scripts,
+                replicas=self.replicas,
+                consumer=consumer,
+                claim_after=claim_after,
+            )
+        ]
 
     async def idle(self, timeout: float) -> None:
         await self._wake.wait(timeout)

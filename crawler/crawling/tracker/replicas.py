@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from crawling.tracker.scripts import answer
@@ -59,7 +59,7 @@ class Replicas:
         master by now, beside which this one does not count.  `WAIT` only looks at what its
         own connection wrote, so a field of *meta* is written.
         """
-        for number in count():
+        for number in itertools.count():
             following = await self._ask()
             wanted = max(following, self._followed) if number < ROUNDS else min(following, 1)
             if wanted:
