@@ -156,7 +156,16 @@ def redis_replicas(folder: Path) -> Iterator[list[Server]]:
         for server in servers:
             _until(lambda server=server: answers(server), "the server answers")  # type: ignore[misc]
         until_replicated(servers)
+        # A replica says that it follows before its master knows.
+        _until(lambda: _online(servers[0]) == len(others), "the master knows its replicas")
         yield servers
+
+
+def _online(master: Server) -> int:
+    with master.client() as client:
+        told = client.info("replication")
+    replicas = [told[f"slave{number}"] for number in range(told["connected_slaves"])]
+    return sum(replica["state"] == "online" for replica in replicas)
 
 
 @contextmanager
