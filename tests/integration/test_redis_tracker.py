@@ -11,7 +11,15 @@ import pytest
 from crawling.exceptions import ConfigError, Unavailable
 from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.keys import Keys
-from crawling.tracker.tracker import CrawlId, CrawlOptions, Outcome, Source, TrackerConfig
+from crawling.tracker.redis_views import CONNECTIONS
+from crawling.tracker.tracker import (
+    CrawlId,
+    CrawlOptions,
+    Outcome,
+    Source,
+    Submission,
+    TrackerConfig,
+)
 from tests.integration.redis_fleet import LASTING, all_keys, pattern_of, redis_tracker
 from tests.integration.tracking import (
     CRAWL,
@@ -50,6 +58,18 @@ async def test_scripts_that_redis_forgot_are_sent_again(redis: Redis, redis_url:
         redis.script_flush()
 
         assert paths(await lease(tracker)) == ["page"]
+
+
+async def test_calls_that_are_cut_off_keep_no_connection(redis: Redis, redis_url: str) -> None:
+    late = Submission(CRAWL, [offer("late")])
+    async with redis_tracker(redis_url) as tracker:
+        for number in range(CONNECTIONS + 1):
+            await submit(tracker, offer(f"page{number}"))
+            redis.client_pause(30)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(tracker.submit_all([late]), 0.01)
+
+        assert len(await lease(tracker, 1)) == 1
 
 
 async def test_books_that_count_no_depths_yet_go_on(redis: Redis, redis_url: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from crawling.exceptions import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -92,26 +92,29 @@ class Scripts:
         self, operation: str, calls: Sequence[Sequence[str | bytes | float]]
     ) -> list[Any]:
         """Run one script many times, in order and in one round trip."""
-        results: list[Any] = await answer((await self._pipeline(operation, calls)).execute())
+        async with self._pipeline(operation, calls) as pipeline:
+            results: list[Any] = await answer(pipeline.execute())
         return results
 
     async def run_confirmed(
         self, operation: str, calls: Sequence[Sequence[str | bytes | float]], timeout: int
     ) -> tuple[list[Any], int]:
         """Run one script many times; return also how many replicas had it in *timeout* ms."""
-        pipeline = await self._pipeline(operation, calls)
-        pipeline.wait(1, timeout)
-        *results, confirmed = await answer(pipeline.execute())
+        async with self._pipeline(operation, calls) as pipeline:
+            pipeline.wait(1, timeout)
+            *results, confirmed = await answer(pipeline.execute())
         return results, confirmed
 
+    @asynccontextmanager
     async def _pipeline(
         self, operation: str, calls: Sequence[Sequence[str | bytes | float]]
-    ) -> Pipeline:
-        pipeline = self._redis.pipeline(transaction=False)
-        script = self._scripts[operation]
-        for args in calls:
-            await script(keys=[self._meta], args=args, client=pipeline)
-        return pipeline
+    ) -> AsyncIterator[Pipeline]:
+        # Left without `async with`, one whose look for its scripts fails keeps its connection.
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            script = self._scripts[operation]
+            for args in calls:
+                await script(keys=[self._meta], args=args, client=pipeline)
+            yield pipeline
 
 
 async def answer(reply: Awaitable[Any]) -> Any:
