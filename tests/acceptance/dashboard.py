@@ -7,15 +7,26 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from crawling.tracker.tracker import Offer, Outcome, worker_name
+from crawling.tracker.urls import domain_of, fingerprint
 from tests.acceptance.crawls import CRAWLER, background, environment, fleet_command, stop, until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from crawling.tracker.tracker import CrawlId, Tracker
+    from tests.servers.browser import Browser
 
 #: A request a second, so that there is time to look.
 SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
+#: How far to the right anything goes.
+RIGHTMOST = """
+    const dialogs = [...document.querySelectorAll("dialog")].map((each) =>
+      each.getBoundingClientRect().right + each.scrollWidth - each.clientWidth);
+    return Math.max(document.documentElement.scrollWidth, ...dialogs);
+"""
 
 
 @contextmanager
@@ -41,3 +52,47 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=30).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@contextmanager
+def usual(window: Browser) -> Iterator[Browser]:
+    """Yield a window of usual size; whatever is done in it, no script of a page may fail."""
+    window.resize(1000, 700)
+    window.prefer("light")
+    yield window
+    errors = [error for error in window.console() if "Failed to load resource" not in error]
+    assert errors == []
+
+
+def is_accessible(browser: Browser) -> None:
+    """Check what is seen now, on a desk and on a phone at night."""
+    for scheme, width in (("light", 1000), ("dark", 360)):
+        browser.prefer(scheme)
+        browser.resize(width, 740)
+        assert browser.violations() == [], (scheme, width)
+        assert browser.script(RIGHTMOST) <= width
+    browser.prefer("light")
+    browser.resize(1000, 700)
+
+
+def site(number: int, path: str = "/") -> str:
+    """Return a URL in a domain of its own."""
+    return f"http://site-{number:02}.example{path}"
+
+
+def offers(*urls: str) -> list[Offer]:
+    return [Offer(url, domain_of(url), fingerprint(url), 50, 0) for url in urls]
+
+
+async def fail(opened: Tracker, crawl: CrawlId, urls: Mapping[str, Sequence[str]]) -> None:
+    """Let URLs, each of its own domain, fail for their reasons; no other has the spider."""
+    reasons = {url: reason for reason, those in urls.items() for url in those}
+    await opened.submit(crawl, offers(*reasons))
+    worker = worker_name(crawl.spiderid)
+    leases = (await opened.lease(worker, len(reasons), crawl.spiderid)).leases
+    outcomes = [
+        Outcome(lease, "failed", reason=reasons[lease.url], detail=f"no {lease.url}")
+        for lease in leases
+    ]
+    assert await opened.settle(worker, outcomes) == [True] * len(reasons)
+    await opened.leave(worker)

@@ -11,7 +11,7 @@ import pytest
 from crawling.tracker.tracker import CrawlId, is_failure
 from rest_service.access import new_token
 from tests.acceptance.crawls import ask, submit, until, worker
-from tests.acceptance.dashboard import SLOW, end, serve
+from tests.acceptance.dashboard import SLOW, end, serve, usual
 from tests.servers.browser import chromium
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
@@ -58,12 +58,8 @@ def window(browsers: None, folder: Path) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(window: Browser) -> Iterator[Browser]:
-    """Return a window of usual size; whatever a test does, no script of the page may fail."""
-    window.resize(1000, 700)
-    window.prefer("light")
-    yield window
-    errors = [error for error in window.console() if "Failed to load resource" not in error]
-    assert errors == []
+    with usual(window) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -315,11 +311,12 @@ def test_a_page_is_light_accessible_and_without_errors(
             browser.resize(900, 600)
             browser.driver.save_screenshot(f"{folder}/dashboard_{name}_{scheme}.png")
     browser.resize(900, 600)
-    hidden = browser.script(
-        "return [...document.querySelectorAll('.scroll')]"
-        ".map((each) => each.scrollWidth - each.clientWidth)"
+    ends = browser.script(
+        "return [...document.querySelectorAll('main table')]"
+        ".map((each) => each.getBoundingClientRect().right)"
     )
-    assert not any(hidden)
+    assert bool(ends) == (name not in {"find", "submit"})
+    assert all(end <= 900 for end in ends), "columns are hidden"
     browser.resize(360, 740)
     assert browser.script("return document.documentElement.scrollWidth") <= 360
     assert browser.violations() == []
@@ -469,7 +466,7 @@ def test_what_is_not_there_is_said(browser: Browser, ui: str) -> None:
     browser.see("there is no crawl 'link/nobody/none'")
     browser.go("Find a URL")
     browser.press("Find")
-    browser.see("Not Found")
+    assert browser.error_at("crawlid") == browser.error_at("url") == "is required"
     browser.open(f"{ui}#/nothing")
     browser.see("No such page")
 

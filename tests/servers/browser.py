@@ -70,6 +70,27 @@ class Browser:
         where = f"{within}//button[normalize-space()='{button}' or @aria-label='{button}']"
         self.do(lambda: self._one(where).click(), f"the button {button}")
 
+    def follow(self, link: str) -> None:
+        """Follow a link of the page itself."""
+        where = f"//main//a[normalize-space()='{link}']"
+        self.do(lambda: self._one(where).click(), f"the link {link}")
+
+    def unfold(self, summary: str) -> None:
+        where = f"//main//summary[normalize-space()='{summary}']"
+        self.do(lambda: self._one(where).click(), f"the details of {summary}")
+
+    def type(self, *keys: str) -> None:
+        """Press keys where the focus is."""
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def focused(self) -> str:
+        return str(self.script("return document.activeElement.textContent"))
+
+    def offers(self, button: str) -> bool:
+        """Whether a button is there to be pressed."""
+        where = f"//button[normalize-space()='{button}']"
+        return any(each.is_displayed() for each in self.driver.find_elements(By.XPATH, where))
+
     def fill(self, name: str, value: str) -> None:
         def write() -> None:
             field = self._one(f"//*[@name='{name}']")

@@ -25,6 +25,9 @@ export class Problem extends Error {
     this.status = status;
     this.errors = errors;
   }
+
+  /** Whether the same may go well a little later, without anybody doing anything. */
+  get passes() { return this.status === 0 || this.status === 429 || this.status >= 500; }
 }
 
 /** Return the path of a crawl, each part escaped, also a slash in it. */

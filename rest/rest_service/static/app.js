@@ -42,17 +42,23 @@ async function show(moveFocus) {
   const content = h("div", {});
   main.replaceChildren(heading, trouble, content);
   if (moveFocus) heading.focus();
-  /** Call *load*; say on the page what went wrong, until it goes well again. */
+  const problems = new Map();
+  /**
+   * Call *load*; say on the page what went wrong, until this load goes well again.  It
+   * resolves to whether to try again: nothing that changes need ever tell the page to.
+   */
   const guarded = (load) => async () => {
     try {
       await load();
-      trouble.hidden = true;
+      problems.delete(load);
     } catch (error) {
-      if (signal.aborted || error.name === "AbortError") return;
+      if (signal.aborted || error.name === "AbortError") return false;
       if (!(error instanceof Problem)) throw error;
-      trouble.hidden = false;
-      put(trouble, error.message);
+      problems.set(load, error);
     }
+    trouble.hidden = !problems.size;
+    put(trouble, [...new Set([...problems.values()].map(({ message }) => message))].join("; "));
+    return problems.get(load)?.passes ?? false;
   };
   page?.show({ content, names, query, signal, guarded });
 }

@@ -77,13 +77,14 @@ export function pager(what, load) {
   let following = null;
   const said = h("span", {});
   const back = h("button", { type: "button", onclick: () => go(before.pop()) }, "Previous");
-  const on = h("button", { type: "button", onclick: () => { before.push(after); go(following); } }, "Next");
-  function go(place) { after = place; load(); }
+  const on = h("button", { type: "button", onclick: () => { if (following !== null) { before.push(after); go(following); } } }, "Next");
+  // Where the next page begins is known again when this one is there.
+  function go(place) { after = place; following = null; load(); }
   const element = h("div", { class: "pager", role: "group", "aria-label": `Pages of ${what}` }, back, said, on);
   return {
     element,
     get after() { return after; },
-    reset() { before.length = 0; after = 0; },
+    reset() { before.length = 0; after = 0; following = null; },
     update({ total, next }, shown) {
       following = next;
       back.disabled = !before.length;

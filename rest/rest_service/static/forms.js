@@ -18,11 +18,13 @@ export function given(form) {
 export function showProblem(form, problem) {
   clear(form);
   const others = [];
+  const marked = new Map();
   for (const { path, message } of problem.errors) {
     const control = form.elements.namedItem(path.split(/[.[]/)[0]);
-    if (control) mark(control, message);
+    if (control) marked.set(control, [...marked.get(control) ?? [], message]);
     else others.push(path ? `${path}: ${message}` : message);
   }
+  marked.forEach((messages, control) => mark(control, messages.join("; ")));
   if (!problem.errors.length) others.push(problem.message);
   if (others.length) {
     form.prepend(h("p", { class: "error of-form", role: "alert" }, others.join("; ")));
@@ -54,21 +56,29 @@ export const onSubmit = (action) => async (event) => {
   try {
     await action(given(form), form, event.submitter);
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    showProblem(form, error);
+    explain(error, (problem) => showProblem(form, problem));
   }
 };
 
 /** Return a listener that does *action*, says what it has done, or what went wrong. */
 export const onClick = (action) => async ({ currentTarget: button }) => {
+  const hadFocus = document.activeElement === button;
   button.disabled = true;
   try {
     const said = await action();
     if (said) notify(said);
   } catch (error) {
-    if (!(error instanceof Problem)) throw error;
-    notify(error.message, true);
+    explain(error, ({ message }) => notify(message, true));
   } finally {
     button.disabled = false;
+    // Who works by keyboard lost it with the button.
+    if (hadFocus && document.activeElement === document.body) button.focus();
   }
 };
+
+/** Let *show* say what went wrong, unless nobody waits for it any more. */
+function explain(error, show) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof Problem)) throw error;
+  show(error);
+}

@@ -6,6 +6,8 @@ import { Problem, open, session } from "./api.js";
  *  something every 15 s.  Then the waits until the next try. */
 const SILENCE = 40_000;
 const WAITS = [500, 1000, 2000, 4000, 8000];
+/** Milliseconds until what did not go well is asked for again. */
+const AGAIN = 4000;
 /** Points of the history: an hour in steps of 10 s. */
 const STEP = 10;
 const POINTS = 360;
@@ -106,7 +108,8 @@ const visible = () => new Promise((resolve) => {
 
 /**
  * Return a function that calls *load* now, or soon: one call at a time, *least*
- * milliseconds apart, whoever asks how often.  It ends with *signal*.
+ * milliseconds apart, whoever asks how often; and again by itself while *load* resolves to
+ * true.  It ends with *signal*.
  */
 export function gently(load, signal, least = 2000) {
   let running = false;
@@ -116,8 +119,15 @@ export function gently(load, signal, least = 2000) {
     if (running) { again = true; return; }
     running = true;
     again = false;
-    try { await load(); } finally {
-      setTimeout(() => { running = false; if (again) go(); }, least);
+    let wait = least;
+    try {
+      if (await load()) {
+        again = true;
+        // Not all pages at the same moment.
+        wait = AGAIN * (0.5 + Math.random());
+      }
+    } finally {
+      setTimeout(() => { running = false; if (again) go(); }, wait);
     }
   }
   return go;

@@ -20,6 +20,8 @@ export function show({ content, names, signal, guarded }) {
   const path = `/crawls/${pathOf(id)}`;
   const search = new URLSearchParams(id);
   let now = null;
+  // Until it is known there is nothing to see, and nothing to be done.
+  content.hidden = true;
 
   const state = h("p", { class: "standing" });
   const books = facts("tiles");
@@ -56,10 +58,18 @@ export function show({ content, names, signal, guarded }) {
     pages.update(answer, answer.domains.length);
   }), signal, 2000);
 
-  const load = gently(guarded(async () => draw(await get(path, {}, signal))), signal, 500);
+  const load = gently(guarded(async () => {
+    try {
+      draw(await get(path, {}, signal));
+    } catch (error) {
+      if (error.status === 404) content.hidden = true;
+      throw error;
+    }
+  }), signal, 500);
 
   function draw(crawl) {
     now = crawl;
+    content.hidden = false;
     const { leased, queued, delayed, done, dropped, accepted, duplicates } = crawl;
     put(state, h("span", { class: `state ${crawl.state}` }, crawl.state), " ", ...progress(crawl), ` of ${number(accepted)} have ended`,
       crawl.ended ? "" : `; the rest in ${duration(crawl.eta)}`);
@@ -87,11 +97,12 @@ export function show({ content, names, signal, guarded }) {
   live.addEventListener("change", ({ detail }) => {
     const told = detail.crawls.find((crawl) => idOf(crawl) === idOf(id));
     const isGone = detail.gone?.some((crawl) => idOf(crawl) === idOf(id));
-    if (told) draw(told);
-    else if (isGone || detail.isAll || detail.more) load();
+    // What the page says of a crawl that was not there goes with the next load.
+    if (told && !content.hidden) draw(told);
+    else if (told || isGone || detail.isAll || detail.more) load();
   }, { signal });
   // Why a domain waits changes with time alone.
-  every(SLOW, loadDomains, signal);
+  every(SLOW, () => { if (!content.hidden) loadDomains(); }, signal);
   load();
 }
 

@@ -57,7 +57,7 @@ export function show({ content, signal, guarded }) {
     // The list is asked for again only when it is another one; else its rows have been told.
     const moved = [...told].some(([id, crawl]) => known.get(id)?.state !== crawl.state);
     if (detail.isAll || detail.more || detail.gone?.length || moved) load();
-    else shown.update(rows.map((row) => told.get(idOf(row)) ?? row));
+    else if (rows.length) shown.update(rows.map((row) => told.get(idOf(row)) ?? row));
   }, { signal });
   load();
 }

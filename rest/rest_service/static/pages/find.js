@@ -1,9 +1,10 @@
 // Where one URL of a crawl is, and why.
 
-import { get, pathOf } from "../api.js";
+import { Problem, get, pathOf } from "../api.js";
 import { facts, field, h, moment, number } from "../dom.js";
 import { onSubmit } from "../forms.js";
 
+const NAMES = ["spiderid", "appid", "crawlid", "url"];
 const MEANING = {
   unseen: "The crawl has not met it: no page links to it, or a filter or a limit kept it out.",
   queued: "It waits for its turn.",
@@ -22,10 +23,13 @@ export function show({ content, query, signal }) {
   const meaning = h("p", { role: "status" });
   const form = h("form", {
     novalidate: true,
-    onsubmit: onSubmit(async ({ spiderid = "", appid = "", crawlid = "", url = "" }) => {
+    onsubmit: onSubmit(async (values) => {
       found.update({});
       meaning.textContent = "";
-      draw(await get(`/crawls/${pathOf({ spiderid, appid, crawlid })}/trace`, { url }, signal));
+      const missing = NAMES.filter((name) => !(name in values));
+      // Without its name the path would be that of something else.
+      if (missing.length) throw new Problem(400, "", missing.map((path) => ({ path, message: "is required" })));
+      draw(await get(`/crawls/${pathOf(values)}/trace`, { url: values.url }, signal));
     }),
   },
   field("Spider", input("spiderid", "link")), field("Application", input("appid")), field("Crawl", input("crawlid")),
