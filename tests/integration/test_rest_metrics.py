@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.integration.serving import serving
 from tests.integration.tracking import until
 from tests.scraping import labels_of, parsed, series, value
+from tests.servers.kafka_server import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +101,20 @@ async def test_open_streams_of_events_are_told(tmp_path: Path) -> None:
             return await listeners() == 0
 
         await until(are_gone)
+
+
+async def test_servers_that_are_away_are_told_as_readiness_tells_them() -> None:
+    redis, kafka = free_ports(2)
+    hosts = [f"127.0.0.1:{kafka}"]
+    async with serving(f"redis://127.0.0.1:{redis}/0", KAFKA_HOSTS=hosts) as served:
+        ready = await served.client.get("/readyz")
+        samples = await told(served)
+
+    assert ready.status_code == 503
+    assert ready.json() == {"tracker": "down", "kafka": "down"}
+    up = {name: number for (name, _), number in samples.items() if name.endswith("_up")}
+    assert up == {"fleet_tracker_up": 0, "fleet_kafka_up": 0}
+    assert value(samples, COUNT, path="/readyz", method="GET", status="503") == 1
 
 
 async def test_whatever_is_asked_for_labels_are_of_closed_lists(tmp_path: Path) -> None:
