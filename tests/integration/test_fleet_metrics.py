@@ -80,7 +80,10 @@ async def test_nothing_is_ready_where_every_crawl_is_paused_and_nobody_works(
     assert of(await told(tracker), DOMAINS) == {}
 
 
-async def test_what_a_crawl_has_handed_to_another_spider_is_told(tracker: Tracker) -> None:
+async def test_what_a_crawl_has_handed_to_another_spider_is_told(
+    make_tracker: MakeTracker,
+) -> None:
+    tracker = await make_tracker(lease_timeout=60.0)
     await lease(tracker, worker=worker_name("wandering"), spiderid="wandering")
     await submit(tracker, offer("page"))
     [page] = await lease(tracker)
