@@ -23,6 +23,7 @@ from crawling.tracker.redis_watch import read_deadlines
 from crawling.tracker.replicas import Replicas
 from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
 from crawling.tracker.tracker import (
+    DomainCounts,
     DomainSetting,
     DomainStatus,
     Event,
@@ -60,6 +61,8 @@ PAGE = 2000
 DOMAINS, BOOKS, FAILURES = 500, 100, 500
 #: Domains at rest that are looked at for the oldest request.
 RESTING = 500
+#: Milliseconds in which workers that wait for work ask several times.
+RECENT = 60_000
 #: Calls that look for the failures of one page.
 MOST_CALLS = 40
 
@@ -194,6 +197,13 @@ class RedisViews(Tracker):
             for domain, queued, leased, opens, blocked, paused, deferred, capped in rows
         ]
         return found, place
+
+    async def count_domains(self, spiderid: str) -> DomainCounts:
+        by_address = int(bool(self.config.ip))
+        counts = await self._scripts.run(
+            "count_domains", names.escape(spiderid), by_address, RECENT
+        )
+        return DomainCounts(*counts)
 
     async def oldest_queued(self, spiderid: str) -> float | None:
         view = names.view(spiderid, self.config)
