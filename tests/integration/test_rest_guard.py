@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from rest_service.access import new_token
+from rest_service.service import _listen
 from tests.integration.serving import answered, serving
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
@@ -36,6 +38,16 @@ def tokens_file(folder: Path, *scopes: str) -> tuple[str, list[str]]:
     made = [new_token(scope, scope) for scope in scopes]
     (folder / "tokens").write_text("\n".join(line for _, line in made))
     return str(folder / "tokens"), [token for token, _ in made]
+
+
+def test_no_answer_waits_for_another_packet_of_its_client() -> None:
+    settings = {"REST_HOST": "127.0.0.1", "REST_PORT": free_ports(1)[0]}
+    with (
+        _listen(settings) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as served,
+    ):
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 #: Requests by the scope that they need.
