@@ -8,9 +8,8 @@ from fastapi import APIRouter, Depends, Query
 
 from crawling.exceptions import ConfigError, MessageError, Problem
 from crawling.service.patterns import registered_domain
-from crawling.tracker.idleness import of_domain
 from rest_service import models
-from rest_service.domain_board import Order  # noqa: TC001 FastAPI reads it
+from rest_service.domain_board import Order, Wanted
 from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, unescaped
 
 Why = Literal["ready", "elsewhere", "throttled", "deferred", "paused", "blocked"]
@@ -50,14 +49,8 @@ async def domains(
     All are looked at together, less often where there are very many; `as_of` says when.
     """
     board = await parts.domains.fresh()
-    found = [
-        status
-        for status in board.domains
-        if spiderid in {"", status.spiderid}
-        and name.lower() in status.domain
-        and state in {None, of_domain(status).why}
-    ]
-    page, following = page_of(parts.domains.sorted(board, found, sort), after, limit)
+    found = parts.domains.listed(board, Wanted(sort, state, spiderid, name))
+    page, following = page_of(found, after, limit)
     return {
         "domains": [parts.domains.row(board, status) for status in page],
         "total": len(found),
