@@ -141,10 +141,11 @@ class Events:
 
 def _changed(one: Snapshot, other: Snapshot) -> list[str]:
     """Return which lists of the API are others than they were."""
-    crawls = one.crawls != other.crawls
+    crawls, settings = one.crawls != other.crawls, one.settings != other.settings
     are_others = {
         "crawls": crawls,
-        "domains": crawls or one.settings != other.settings,
+        "domain-settings": settings,
+        "domains": crawls or settings,
         "workers": one.workers != other.workers,
     }
     return [name for name, is_other in are_others.items() if is_other]

@@ -212,7 +212,7 @@ async def test_what_has_changed_is_named(board: Board, tracker: Tracker) -> None
         await board.look()
         return list(data_of(await anext(stream))["changed"])
 
-    assert await named(tracker.block("a.example")) == ["domains"]
+    assert await named(tracker.block("a.example")) == ["domain-settings", "domains"]
     assert await named(tracker.renew(WORKER, "no room")) == ["workers"]
     assert await named(tracker.pause(CRAWL)) == ["crawls", "domains"]
     assert await named(settle(tracker, page)) == ["crawls", "domains", "workers"]
