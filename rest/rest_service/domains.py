@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from crawling.exceptions import ConfigError, MessageError, Problem
 from crawling.service.patterns import registered_domain
@@ -15,7 +15,7 @@ from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, 
 Why = Literal["ready", "elsewhere", "throttled", "deferred", "paused", "blocked"]
 
 
-def domain_named(domain: str) -> str:
+def domain_named(domain: Annotated[str, Path(examples=["example.com"])]) -> str:
     """Return the domain of a path as the tracker names it; raise `MessageError`."""
     name = unescaped("domain", domain)
     try:
@@ -36,11 +36,19 @@ async def domains(
     parts: PartsOf,
     *,
     sort: Annotated[
-        Order, Query(description="next: as they will be asked; backlog and rate: most first.")
+        Order,
+        Query(
+            description="next: as they will be asked; backlog and rate: most first.",
+            examples=["backlog"],
+        ),
     ] = "next",
-    state: Annotated[Why | None, Query(description="Only domains that are so.")] = None,
-    spiderid: str = "",
-    name: Annotated[str, Query(description="Only domains with this in their name.")] = "",
+    state: Annotated[
+        Why | None, Query(description="Only domains that are so.", examples=["throttled"])
+    ] = None,
+    spiderid: Annotated[str, Query(examples=["link"])] = "",
+    name: Annotated[
+        str, Query(description="Only domains with this in their name.", examples=["example"])
+    ] = "",
     limit: Limit = 50,
     after: After = 0,
 ) -> dict[str, Any]:

@@ -50,6 +50,15 @@ def test_no_answer_waits_for_another_packet_of_its_client() -> None:
         assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+async def test_the_dashboard_is_found_without_its_slash(tracker: str) -> None:
+    async with serving(tracker) as served:
+        answer = await served.client.get("/ui")
+
+        # Also behind a proxy that serves all this under a prefix.
+        assert (answer.status_code, answer.headers["location"]) == (307, "ui/")
+        assert (await served.client.get("/ui/")).status_code == 200
+
+
 #: Requests by the scope that they need.
 NEEDED: dict[str, list[tuple[str, str]]] = {
     "read": [
