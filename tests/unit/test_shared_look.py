@@ -1,15 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
+
+import pytest
 
 from crawling.exceptions import Unavailable
 from rest_service.shared_look import SharedLook
-
-if TYPE_CHECKING:
-    import pytest
 
 
 async def test_what_changes_while_it_looks_is_looked_for_again() -> None:
@@ -60,9 +59,10 @@ async def test_nobody_waits_for_a_long_look_while_there_is_another(
 
     shared = SharedLook(look)
     assert await shared.fresh() == 1
-    assert [await shared.fresh() for _ in range(5)] == [1] * 5
+    asked = asyncio.gather(*(shared.fresh() for _ in range(5)))
+    assert await asyncio.wait_for(asked, 30) == [1] * 5
     await begun.wait()
-    assert await shared.fresh() == 1
+    assert await asyncio.wait_for(shared.fresh(), 30) == 1
 
     monkeypatch.setattr("rest_service.shared_look.LATEST", 0.0)
     waiting = asyncio.ensure_future(shared.fresh())
@@ -117,7 +117,8 @@ async def test_a_long_look_that_fails_harms_nobody_who_knows_another(
 ) -> None:
     monkeypatch.setattr("rest_service.shared_look.QUICK", -1.0)
     monkeypatch.setattr("rest_service.shared_look.OLDEST", 0.0)
-    looks, third = [], asyncio.Event()
+    looks, third, problems = [], asyncio.Event(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: problems.append(told))
 
     async def look() -> int:
         looks.append(1)
@@ -133,5 +134,26 @@ async def test_a_long_look_that_fails_harms_nobody_who_knows_another(
         found.append(await shared.fresh())
         await asyncio.sleep(0)
 
+    gc.collect()
+    assert problems == []
     assert set(found) <= {1, 3}
     assert found[0] == 1
+
+
+@pytest.mark.parametrize(("share", "looked"), [(1e-9, 1), (1e9, 100)])
+async def test_a_look_is_good_until_it_has_cost_its_share(
+    monkeypatch: pytest.MonkeyPatch, share: float, looked: int
+) -> None:
+    monkeypatch.setattr("rest_service.shared_look.SHARE", share)
+    looks = []
+
+    async def look() -> int:
+        looks.append(1)
+        await asyncio.sleep(0)
+        return len(looks)
+
+    shared = SharedLook(look)
+    for _ in range(100):
+        await shared.fresh()
+
+    assert len(looks) == looked
