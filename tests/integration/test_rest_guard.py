@@ -72,6 +72,8 @@ NEEDED: dict[str, list[tuple[str, str]]] = {
         ("GET", "/api/v1/events"),
         ("GET", "/metrics"),
         ("POST", "/poll"),
+        # What its message needs beyond that is tested apart.
+        ("POST", "/feed"),
     ],
     "submit": [("POST", "/api/v1/crawls")],
     "operate": [
