@@ -3,12 +3,11 @@
 import { get, pathOf, send } from "../api.js";
 import { confirmed, duration, facts, field, h, moment, notify, number, pager, percent, put, rate, size, table, why } from "../dom.js";
 import { onClick, onSubmit } from "../forms.js";
-import { every, gently, idOf, live } from "../live.js";
+import { expecting, gently, idOf, live, ticking } from "../live.js";
 import { failures } from "./failures.js";
 import { progress } from "./crawls.js";
 
 const LIMIT = 20;
-const SLOW = 10_000;
 // The tracker counts all below together.
 const DEEPEST = 32;
 
@@ -38,8 +37,8 @@ export function show({ content, names, signal, guarded }) {
       { title: "Why nothing more is fetched", wide: true, show: (row) => [why(row)] },
     ],
   });
-  const pages = pager("domains", () => loadDomains());
-  const actions = buttons(path, id, () => now, () => load());
+  const pages = pager("domains", () => loadDomains.now());
+  const actions = buttons(path, id, () => now, () => load.now());
   content.append(
     state, actions.element, books.element,
     h("h2", {}, "Failures by reason"), failed.element,
@@ -54,9 +53,14 @@ export function show({ content, names, signal, guarded }) {
     const answer = await get(`${path}/domains`, { limit: LIMIT, after: pages.after }, signal);
     domains.update(answer.domains);
     pages.update(answer, answer.domains.length);
-  }), signal, 2000);
+    expect(answer.domains.map((row) => row.until));
+  }), signal);
+  const expect = expecting(loadDomains, signal);
 
-  const load = gently(guarded(async () => draw(await get(path, {}, signal))), signal, 500);
+  const load = gently(guarded(async () => {
+    draw(await get(path, {}, signal));
+    loadDomains.now();
+  }), signal);
 
   function draw(crawl) {
     now = crawl;
@@ -81,7 +85,6 @@ export function show({ content, names, signal, guarded }) {
     });
     failed.update(crawl.failures);
     actions.update();
-    loadDomains();
   }
 
   live.addEventListener("change", ({ detail }) => {
@@ -89,9 +92,9 @@ export function show({ content, names, signal, guarded }) {
     const isGone = detail.gone?.some((crawl) => idOf(crawl) === idOf(id));
     if (told) draw(told);
     else if (isGone || detail.isAll || detail.more) load();
+    if (now && detail.changed.includes("domains")) loadDomains();
   }, { signal });
-  // Why a domain waits changes with time alone.
-  every(SLOW, loadDomains, signal);
+  ticking(() => domains.update(domains.rows()), signal);
   load();
 }
 
