@@ -10,9 +10,12 @@ from crawling.service.text import printable
 from crawling.tracker.idleness import Idle, of_domain, of_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from crawling.tracker.tracker import CrawlStatus, Tracker, WorkerStatus
+    from crawling.tracker.tracker import CrawlStatus, DomainStatus, Tracker, WorkerStatus
+
+    #: Returns all domains with work of a kind of spider.
+    AllDomains = Callable[[str], Awaitable[Sequence[DomainStatus]]]
 
 #: Domains of a spider that are looked at where the best will do, and those that a text names.
 MOST_DOMAINS, NAMED = 1000, 10
@@ -43,24 +46,34 @@ class Waiting(NamedTuple):
         return {"domain": self.domain, "queued": self.queued, **_json(self.idle)}
 
 
-async def waiting_of(tracker: Tracker, status: CrawlStatus) -> list[Waiting]:
-    """Return the domains of a crawl in which something waits, longest queues first."""
+async def waiting_of(
+    tracker: Tracker,
+    status: CrawlStatus,
+    all_domains: AllDomains | None = None,
+) -> list[Waiting]:
+    """Return the domains of a crawl in which something waits, longest queues first.
+
+    *all_domains* returns those of a kind of spider, where somebody has looked at them already.
+    """
     if not status.queued:
         return []
     queued = await tracker.queued(status.crawl)
     if status.state == "paused":
         why = dict.fromkeys((each.domain for each in queued), Idle("paused"))
     else:
-        why = await _why(tracker, status.crawl.spiderid, [each.domain for each in queued])
+        spiderid, domains = status.crawl.spiderid, [each.domain for each in queued]
+        why = await _why(tracker, spiderid, domains, all_domains or tracker.all_domains)
     found = [Waiting(each.domain, each.queued, why[each.domain]) for each in queued]
     return sorted(found, key=lambda waiting: -waiting.queued)
 
 
-async def _why(tracker: Tracker, spiderid: str, domains: Sequence[str]) -> dict[str, Idle]:
+async def _why(
+    tracker: Tracker, spiderid: str, domains: Sequence[str], all_domains: AllDomains
+) -> dict[str, Idle]:
     """Return why nothing more of each of *domains* is leased."""
     known = {each.domain: each for each in await tracker.domains(spiderid, MOST_DOMAINS)}
     if any(domain not in known for domain in domains):
-        known |= {each.domain: each for each in await tracker.all_domains(spiderid)}
+        known = {each.domain: each for each in await all_domains(spiderid)} | known
     return {
         domain: of_domain(known[domain]) if domain in known else Idle("ready")
         for domain in domains

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from crawling.held_lease import held_here
-from crawling.service.metrics import BUCKETS, reason_label
+from crawling.service.metrics import BUCKETS, reason_label, status_label
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -92,7 +92,7 @@ class WorkerMetrics(Collector):
                 continue
             self._settled.labels(outcome.kind).inc()
             if outcome.kind == "done":
-                self._pages.labels(f"{outcome.status // 100}xx").inc()
+                self._pages.labels(status_label(str(outcome.status))).inc()
                 self._bytes.inc(outcome.size)
             elif outcome.kind == "retry":
                 self._retries.labels(reason_label(outcome.reason)).inc()

@@ -102,7 +102,7 @@ class KafkaMonitor:
         self._metrics = metrics
         self._records: list[Record] = []
         self._commit_after = 0.0
-        #: As of the oldest message that is held and not committed.
+        #: As of the oldest message that Redis was given of late.
         self._breaks = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -182,10 +182,11 @@ class KafkaMonitor:
             return
         try:
             self._offsets.keep(await self._reader.assignment())
-            if due := self._offsets.due():
+            due = self._offsets.due()
+            if self._offsets.is_watched():
                 if (breaks := await self._intake.breaks()) != self._breaks:
                     await self._read_again(breaks)
-                else:
+                elif due:
                     await self._reader.commit(due)
         except Unavailable as error:
             logger.warning(
@@ -197,10 +198,10 @@ class KafkaMonitor:
             self._offsets.committed()
 
     async def _read_again(self, breaks: int) -> None:
-        """Go back to what was not committed: Redis takes what it has lost, and no more."""
-        again = self._offsets.uncommitted()
+        """Go back to what Redis was given of late: it takes what it has lost, and no more."""
+        again = self._offsets.of_late()
         await self._reader.rewind(again)
-        self._offsets.clear()
+        self._offsets.rewound(again)
         self._breaks = breaks
         places = {
             f"{topic}-{partition}": offset for (topic, partition), offset in again.items()

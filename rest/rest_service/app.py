@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import PlainTextResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 
 from crawling.exceptions import ConfigError, MessageError, Problem, Unavailable
@@ -78,6 +80,8 @@ def make_app(parts: Parts, metrics: Metrics, node: str) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         openapi_url=f"{API}/openapi.json",
+        # In Scrapy Cluster `/feed/` is not there.
+        redirect_slashes=False,
     )
     app.state.parts = parts
     app.include_router(legacy.make_router(legacy.Legacy(parts.backends, parts.access, node)))
@@ -85,6 +89,7 @@ def make_app(parts: Parts, metrics: Metrics, node: str) -> ASGIApp:
         app.include_router(module.router, prefix=API)
     app.include_router(_probes(metrics))
     app.mount("/ui", Dashboard())
+    app.add_route("/ui", lambda _: RedirectResponse("ui/"))
     _describe(app, parts)
     _explain(app)
     return Guard(
@@ -113,7 +118,7 @@ def _probes(metrics: Metrics) -> APIRouter:
         }
         return json_response(found, 503 if "down" in found.values() else 200)
 
-    @router.get("/metrics", dependencies=[needs("read")])
+    @router.get("/metrics", dependencies=[needs("read")], response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Answer what Prometheus asks for."""
         return Response(await metrics.text(), media_type="text/plain; version=0.0.4")
@@ -162,9 +167,10 @@ def _explain(app: FastAPI) -> None:
     async def _http(request: Request, error: HTTPException) -> Response:
         path, status, detail = request.url.path, error.status_code, str(error.detail)
         if not legacy.is_ours(path):
-            # As in Scrapy Cluster, whatever is not there is not there by GET and POST.
-            if status == 405 and request.method in {"GET", "HEAD", "POST"}:
-                status = 404
+            # As in Scrapy Cluster, whatever is not there is not there by GET and POST alone.
+            if status in {404, 405}:
+                status = 404 if request.method in {"GET", "HEAD", "POST"} else 405
+                detail = HTTPStatus(status).phrase
             if status == 404:
                 detail = "The desired endpoint does not exist"
         return legacy.refusal_for(path, status, detail)
@@ -208,6 +214,7 @@ def _describe(app: FastAPI, parts: Parts) -> None:
             for path in found["paths"].values():
                 for operation in path.values():
                     operation["responses"].pop("422", None)
+            legacy.describe(found["paths"])
             app.openapi_schema = found
         return app.openapi_schema
 

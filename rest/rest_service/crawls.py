@@ -15,6 +15,7 @@ from crawling.messages.crawl import page_ids, submission
 from crawling.messages.reading import read_message
 from crawling.tracker.tracker import CrawlId, CrawlStatus, Tracker
 from crawling.tracker.urls import fingerprint, with_scheme
+from rest_service import examples
 from rest_service.answers import NotFound, NotNow
 from rest_service.models import (
     Changed,
@@ -46,14 +47,6 @@ ONE = "/crawls/{spiderid}/{appid}/{crawlid}"
 Named = Annotated[CrawlId, Depends(crawl_named)]
 State = Literal["running", "paused", "stopped", "expired", "finished"]
 
-EXAMPLE = {
-    "url": "https://example.com",
-    "appid": "demo",
-    "crawlid": "first",
-    "maxdepth": 1,
-    "priority": 10,
-}
-
 router = APIRouter(tags=["crawls"], responses=problems(401, 403, 429, 503))
 reading = APIRouter(dependencies=[needs("read")])
 submitting = APIRouter(dependencies=[needs("submit")])
@@ -71,7 +64,7 @@ operating = APIRouter(dependencies=[needs("operate")])
             "content": {
                 "application/json": {
                     "schema": {"$ref": "#/components/schemas/CrawlRequest"},
-                    "example": EXAMPLE,
+                    "example": examples.CRAWL_REQUEST,
                 }
             },
         }
@@ -101,9 +94,11 @@ async def submit(request: Request, response: Response, parts: PartsOf) -> dict[s
 async def crawls(
     parts: PartsOf,
     *,
-    spiderid: str = "",
-    appid: str = "",
-    state: Annotated[State | None, Query(description="Only crawls in this state.")] = None,
+    spiderid: Annotated[str, Query(examples=["link"])] = "",
+    appid: Annotated[str, Query(examples=["demo"])] = "",
+    state: Annotated[
+        State | None, Query(description="Only crawls in this state.", examples=["running"])
+    ] = None,
     limit: Limit = 50,
     after: After = 0,
 ) -> dict[str, Any]:
@@ -146,10 +141,16 @@ async def failed(
     named: Named,
     parts: PartsOf,
     *,
-    reason: Annotated[str, Query(description="Only what failed for this.")] = "",
-    domain: Annotated[str, Query(description="Only what failed of this domain.")] = "",
+    reason: Annotated[
+        str, Query(description="Only what failed for this.", examples=["http_503"])
+    ] = "",
+    domain: Annotated[
+        str, Query(description="Only what failed of this domain.", examples=["example.com"])
+    ] = "",
     limit: Limit = 50,
-    after: Annotated[str, Query(description="`next` of the page before.")] = "",
+    after: Annotated[
+        str, Query(description="`next` of the page before.", examples=["0.50"])
+    ] = "",
 ) -> dict[str, Any]:
     """List requests that failed for good, a page at a time."""
     check_reason(reason)
@@ -177,9 +178,11 @@ async def trace(
 async def pages(
     named: Named,
     parts: PartsOf,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=100, examples=[20])] = 20,
     *,
-    body: Annotated[bool, Query(description="With the bodies of the pages.")] = False,
+    body: Annotated[
+        bool, Query(description="With the bodies of the pages.", examples=[False])
+    ] = False,
 ) -> dict[str, Any]:
     """Return the newest pages of a crawl, as they stand on Kafka.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,21 +17,45 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from crawling.idle_report import Waiting
+    from crawling.tracker.idleness import Why
     from crawling.tracker.tracker import CrawlId, DomainSetting, DomainStatus
     from rest_service.backends import Backends
 
 Order = Literal["next", "backlog", "rate", "name"]
 
-#: Crawls whose domains are kept for the next to ask.
-MOST_CRAWLS = 32
+#: Crawls whose domains are kept for the next to ask, and lists of the same look.
+MOST_CRAWLS, MOST_LISTS = 32, 16
 
 
-class Board(NamedTuple):
+class Wanted(NamedTuple):
+    """Which domains, and in what order; next: as the tracker takes them."""
+
+    order: Order = "next"
+    why: Why | None = None
+    spiderid: str = ""
+    name: str = ""
+
+
+@dataclass
+class Board:
     """The domains at one moment, *time* in Unix seconds."""
 
     time: float
     domains: Sequence[DomainStatus]
     settings: Mapping[str, DomainSetting]
+    #: For the next page: a list of very many takes a tenth of a second to make.
+    lists: dict[Wanted, Sequence[DomainStatus]] = field(default_factory=dict)
+
+    def chosen(self, wanted: Wanted) -> Sequence[DomainStatus]:
+        """Return the domains that are wanted, as the tracker takes them."""
+        found, name = self.domains, wanted.name.lower()
+        if wanted.spiderid:
+            found = [each for each in found if each.spiderid == wanted.spiderid]
+        if name:
+            found = [each for each in found if name in each.domain]
+        if wanted.why is not None:
+            found = [each for each in found if of_domain(each).why == wanted.why]
+        return found
 
 
 class DomainBoard:
@@ -42,7 +67,8 @@ class DomainBoard:
     def touch(self) -> None:
         """Let the next to ask look anew: something was changed through this process."""
         self._all.touch()
-        self._of_crawls.clear()
+        for look in self._of_crawls.values():
+            look.touch()
 
     async def fresh(self) -> Board:
         """Return all domains that have something queued or in flight."""
@@ -57,8 +83,12 @@ class DomainBoard:
         return await look.fresh()
 
     async def _waiting(self, crawl: CrawlId) -> Sequence[Waiting]:
-        status = await self._backends.tracker.crawl(crawl)
-        return [] if status is None else await waiting_of(self._backends.tracker, status)
+        tracker = self._backends.tracker
+        status = await tracker.crawl(crawl)
+        return [] if status is None else await waiting_of(tracker, status, self._of_spider)
+
+    async def _of_spider(self, spiderid: str) -> Sequence[DomainStatus]:
+        return (await self.fresh()).chosen(Wanted(spiderid=spiderid))
 
     async def _look(self) -> Board:
         tracker = self._backends.tracker
@@ -95,11 +125,17 @@ class DomainBoard:
             "own": is_own,
         }
 
-    def sorted(
+    def listed(self, board: Board, wanted: Wanted) -> Sequence[DomainStatus]:
+        """Return the domains of *board* that are wanted, in their order."""
+        if wanted not in board.lists:
+            if len(board.lists) >= MOST_LISTS:
+                board.lists.clear()
+            board.lists[wanted] = self._sorted(board, board.chosen(wanted), wanted.order)
+        return board.lists[wanted]
+
+    def _sorted(
         self, board: Board, domains: Sequence[DomainStatus], order: Order
     ) -> Sequence[DomainStatus]:
-        """Return *domains* in an order; next: as the tracker takes them."""
-
         def rate(status: DomainStatus) -> float:
             hits, window, _ = self.throttle(board, status.domain)
             return -hits / window if hits else float("-inf")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 
 from crawling.exceptions import ConfigError, MessageError, Problem
 from crawling.service.patterns import registered_domain
-from crawling.tracker.idleness import of_domain
 from rest_service import models
-from rest_service.domain_board import Order  # noqa: TC001 FastAPI reads it
+from rest_service.domain_board import Order, Wanted
 from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, unescaped
 
 Why = Literal["ready", "elsewhere", "throttled", "deferred", "paused", "blocked"]
 
 
-def domain_named(domain: str) -> str:
+def domain_named(domain: Annotated[str, Path(examples=["example.com"])]) -> str:
     """Return the domain of a path as the tracker names it; raise `MessageError`."""
     name = unescaped("domain", domain)
     try:
@@ -37,11 +36,19 @@ async def domains(
     parts: PartsOf,
     *,
     sort: Annotated[
-        Order, Query(description="next: as they will be asked; backlog and rate: most first.")
+        Order,
+        Query(
+            description="next: as they will be asked; backlog and rate: most first.",
+            examples=["backlog"],
+        ),
     ] = "next",
-    state: Annotated[Why | None, Query(description="Only domains that are so.")] = None,
-    spiderid: str = "",
-    name: Annotated[str, Query(description="Only domains with this in their name.")] = "",
+    state: Annotated[
+        Why | None, Query(description="Only domains that are so.", examples=["throttled"])
+    ] = None,
+    spiderid: Annotated[str, Query(examples=["link"])] = "",
+    name: Annotated[
+        str, Query(description="Only domains with this in their name.", examples=["example"])
+    ] = "",
     limit: Limit = 50,
     after: After = 0,
 ) -> dict[str, Any]:
@@ -50,14 +57,8 @@ async def domains(
     All are looked at together, less often where there are very many; `as_of` says when.
     """
     board = await parts.domains.fresh()
-    found = [
-        status
-        for status in board.domains
-        if spiderid in {"", status.spiderid}
-        and name.lower() in status.domain
-        and state in {None, of_domain(status).why}
-    ]
-    page, following = page_of(parts.domains.sorted(board, found, sort), after, limit)
+    found = parts.domains.listed(board, Wanted(sort, state, spiderid, name))
+    page, following = page_of(found, after, limit)
     return {
         "domains": [parts.domains.row(board, status) for status in page],
         "total": len(found),

@@ -11,8 +11,8 @@ from rest_service.models import crawl_json
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from crawling.tracker.tracker import CrawlId, CrawlStatus
-    from rest_service.overview import Overview
+    from crawling.tracker.tracker import CrawlStatus
+    from rest_service.overview import Overview, Snapshot
 
 #: Listeners of one process, messages that wait for one, and crawls in a message.
 MOST_LISTENERS, MOST_WAITING, MOST_CRAWLS = 1000, 8, 100
@@ -32,7 +32,7 @@ class Events:
         self._listeners: set[asyncio.Queue[bytes]] = set()
         self._number = 0
         self._told: dict[str, Any] = {}
-        self._told_crawls: dict[CrawlId, CrawlStatus] = {}
+        self._told_of = overview.snapshot
         self._is_closed = False
         #: Set while somebody listens.
         self.watched = asyncio.Event()
@@ -51,22 +51,26 @@ class Events:
             # Who comes next begins with everything.
             self._remember()
             return
-        snapshot, totals = self._overview.snapshot, self._overview.totals()
-        changed = [
-            status
-            for status in snapshot.newest()
-            if self._told_crawls.get(status.crawl) != status
+        snapshot, totals, known = (
+            self._overview.snapshot,
+            self._overview.totals(),
+            self._told_of,
+        )
+        crawls = [
+            status for status in snapshot.newest() if known.crawls.get(status.crawl) != status
         ]
-        gone = [crawl._asdict() for crawl in self._told_crawls.keys() - snapshot.crawls.keys()]
-        if not changed and not gone and _same(self._told, totals):
+        gone = [crawl._asdict() for crawl in known.crawls.keys() - snapshot.crawls.keys()]
+        changed = _changed(known, snapshot)
+        if not changed and _same(self._told, totals):
             return
         self._remember()
         update = {
             "overview": totals,
-            "crawls": [self._row(status) for status in changed[:MOST_CRAWLS]],
+            "crawls": [self._row(status) for status in crawls[:MOST_CRAWLS]],
             "gone": gone[:MOST_CRAWLS],
             # Then a list of crawls is out of date beyond what stands here.
-            "more": len(changed) > MOST_CRAWLS or len(gone) > MOST_CRAWLS,
+            "more": len(crawls) > MOST_CRAWLS or len(gone) > MOST_CRAWLS,
+            "changed": changed,
         }
         self._send(self._message("update", update))
 
@@ -132,7 +136,19 @@ class Events:
 
     def _remember(self) -> None:
         self._told = self._overview.totals()
-        self._told_crawls = dict(self._overview.snapshot.crawls)
+        self._told_of = self._overview.snapshot
+
+
+def _changed(one: Snapshot, other: Snapshot) -> list[str]:
+    """Return which lists of the API are others than they were."""
+    crawls, settings = one.crawls != other.crawls, one.settings != other.settings
+    are_others = {
+        "crawls": crawls,
+        "domain-settings": settings,
+        "domains": crawls or settings,
+        "workers": one.workers != other.workers,
+    }
+    return [name for name, is_other in are_others.items() if is_other]
 
 
 def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Examples of what the resource API takes and answers, for its OpenAPI description."""
+"""Examples of what the service takes and answers, for its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -149,3 +149,45 @@ PAGES: Example = {
     "looked_at": 12,
     "complete": True,
 }
+CRAWL_REQUEST: Example = {
+    "url": "https://example.com",
+    "appid": "demo",
+    "crawlid": "first",
+    "maxdepth": 1,
+    "priority": 10,
+}
+INFO_REQUEST: Example = {
+    "action": "info",
+    "appid": "demo",
+    "crawlid": "first",
+    "spiderid": "link",
+    "uuid": "3f1c",
+}
+INDEX: Example = {
+    "kafka_connected": True,
+    "my_id": "0c5b2d9a7e41",
+    "node_health": "GREEN",
+    "redis_connected": True,
+    "uptime_sec": 86_400,
+}
+FED: Example = {"data": None, "error": None, "status": "SUCCESS"}
+ANSWERED: Example = {
+    **FED,
+    "data": {
+        "appid": "demo",
+        "crawlid": "first",
+        "domains": {"example.com": {"high_priority": 10, "low_priority": 0, "total": 4}},
+        "server_time": 1_796_000_058,
+        "spiderid": "link",
+        "total_domains": 1,
+        "total_pending": 4,
+        "uuid": "3f1c",
+    },
+}
+LATE: Example = {**FED, "data": {"poll_id": "3f1c"}}
+POLL_REQUEST: Example = {"poll_id": "3f1c"}
+
+
+def failure(message: str) -> Example:
+    """Return what Scrapy Cluster's endpoints answer when they cannot."""
+    return {"data": None, "error": {"message": message}, "status": "FAILURE"}

@@ -67,7 +67,8 @@ async def stats(parts: PartsOf) -> dict[str, Any]:
             "`overview` (as in `/stats`), the newest 100 `crawls`, the `history`. Then "
             "`update`, at most once a second and only when something has changed: the "
             "`overview`, the `crawls` that have changed, those that are `gone`; `more` says "
-            "that there are others.",
+            "that there are others, `changed` which of the lists `crawls`, "
+            "`domain-settings`, `domains` and `workers` are to be asked for again.",
         },
         **problems(503),
     },

@@ -24,6 +24,8 @@ CONTENT = (
     b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
     b"frame-ancestors 'none'"
 )
+#: Methods that metrics tell apart.
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 #: Nothing of what is served here may be framed, sniffed, or load anything from elsewhere.
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
@@ -96,10 +98,10 @@ class Guard:
         await self._app(scope, received, send)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        # Never the path: names of crawls would make endless metrics.
-        endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-        self._metrics.requests.labels(endpoint, str(status)).inc()
-        self._metrics.seconds.labels(endpoint).observe(seconds)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        labels = (_template(scope), method)
+        self._metrics.requests.labels(*labels, str(status)).inc()
+        self._metrics.seconds.labels(*labels).observe(seconds)
         fields: dict[str, Any] = {
             "action": "request",
             "method": scope["method"],
@@ -109,6 +111,17 @@ class Guard:
             "client": (scope.get("client") or ("",))[0],
         }
         logger.debug("Request answered", extra=fields)
+
+
+def _template(scope: Scope) -> str:
+    """Return the path as its route has it: names of crawls would make endless metrics."""
+    route = scope.get("route")
+    if route is None:
+        # The folder of static files, or nothing that is there.
+        return scope.get("root_path") or "none"
+    # FastAPI's newer versions leave out what the router is included under.
+    asked, own = scope["path"].split("/"), route.path.split("/")
+    return "/".join(asked[: len(asked) - len(own) + 1] + own[1:])
 
 
 def _foreign(headers: dict[bytes, bytes]) -> str:

@@ -17,6 +17,7 @@ from crawling.messages.reading import read_message
 from crawling.messages.rejection import shown_problem
 from crawling.messages.validation import Schema, load_schema
 from crawling.tracker.scripts import answer
+from rest_service import examples
 from rest_service.access import Denied
 from rest_service.answers import headers_of, problem_response
 
@@ -107,6 +108,7 @@ class Legacy:
             backends.kafka.keep = self._keep
 
     async def index(self) -> Response:
+        """Answer 200 whatever is with the servers; `node_health` says how they are."""
         redis, kafka = await self._redis_is_up(), self._kafka_is_up()
         health = ("RED", "YELLOW", "GREEN")[redis + kafka]
         return _response(
@@ -121,6 +123,7 @@ class Legacy:
         )
 
     async def feed(self, request: Request) -> Response:
+        """Send a request to Kafka; with a `uuid`, wait for what is answered to it."""
         self._allow(request, "read")
         message = await _read(request)
         kind = self._check(message)
@@ -151,6 +154,7 @@ class Legacy:
                 kafka.give_up(uuid)
 
     async def poll(self, request: Request) -> Response:
+        """Return an answer that came too late for who had asked by `/feed`."""
         self._allow(request, "read")
         message = await _read(request)
         try:
@@ -255,9 +259,57 @@ async def _read(request: Request) -> Any:
 
 
 def make_router(legacy: Legacy) -> APIRouter:
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(tags=["Scrapy Cluster"])
     add = router.add_api_route
-    add("/", legacy.index, methods=["GET", "POST"])
+    # Apart: each needs a name of its own in the description.
+    add("/", legacy.index, methods=["GET"])
+    add("/", legacy.index, methods=["POST"])
     add("/feed", legacy.feed, methods=["POST"])
     add("/poll", legacy.poll, methods=["POST"])
     return router
+
+
+def describe(paths: dict[str, Any]) -> None:
+    """Add to OpenAPI's *paths* what is taken and answered; FastAPI would leave out null."""
+    unfit, away = "JSON did not validate against schema.", "Unable to connect to"
+    for operation in paths["/"].values():
+        operation["responses"] = {"200": _told("How the servers are.", health=examples.INDEX)}
+    paths["/feed"]["post"] |= {
+        "requestBody": _sent(crawl=examples.CRAWL_REQUEST, info=examples.INFO_REQUEST),
+        "responses": {
+            "200": _told(
+                "Kafka has it; with a `uuid`, the answer to it, or what to poll for.",
+                sent=examples.FED,
+                answered=examples.ANSWERED,
+                late=examples.LATE,
+            ),
+            "400": _failed(unfit),
+            "500": _failed(f"{away} Kafka"),
+        },
+    }
+    paths["/poll"]["post"] |= {
+        "requestBody": _sent(poll=examples.POLL_REQUEST),
+        "responses": {
+            "200": _told("The answer, once.", answered=examples.ANSWERED),
+            "400": _failed(unfit),
+            "404": _failed("Could not find matching poll_id"),
+            "500": _failed(f"{away} Redis"),
+        },
+    }
+
+
+def _content(shown: dict[str, examples.Example]) -> dict[str, Any]:
+    named = {name: {"value": value} for name, value in shown.items()}
+    return {"application/json": {"schema": {"type": "object"}, "examples": named}}
+
+
+def _sent(**shown: examples.Example) -> dict[str, Any]:
+    return {"required": True, "content": _content(shown)}
+
+
+def _told(meaning: str, **shown: examples.Example) -> dict[str, Any]:
+    return {"description": meaning, "content": _content(shown)}
+
+
+def _failed(message: str) -> dict[str, Any]:
+    return _told(message, failure=examples.failure(message))

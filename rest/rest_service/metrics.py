@@ -28,13 +28,13 @@ class Metrics:
         self.requests = Counter(
             "fleet_rest_requests",
             "Requests that were answered",
-            ["endpoint", "status"],
+            ["path", "method", "status"],
             registry=registry,
         )
         self.seconds = Histogram(
             "fleet_rest_request_seconds",
             "Time until the answer was there",
-            ["endpoint"],
+            ["path", "method"],
             buckets=BUCKETS,
             registry=registry,
         )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from crawling.exceptions import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from crawling.tracker.tracker import CrawlId, CrawlStatus
+    from crawling.tracker.tracker import CrawlId, CrawlStatus, DomainSetting, WorkerStatus
     from rest_service.backends import Backends
 
 logger = logging.getLogger(__name__)
@@ -40,9 +40,13 @@ class Snapshot:
     time: float = 0.0
     at: float = float("-inf")
     crawls: Mapping[CrawlId, CrawlStatus] = field(default_factory=dict)
-    workers: int = 0
-    stalled: int = 0
+    workers: Sequence[WorkerStatus] = ()
+    settings: Sequence[DomainSetting] = ()
     is_up: bool = False
+
+    @property
+    def alive(self) -> list[WorkerStatus]:
+        return [worker for worker in self.workers if worker.deadline > self.time]
 
     def newest(self) -> list[CrawlStatus]:
         return sorted(self.crawls.values(), key=lambda crawl: -crawl.started)
@@ -127,7 +131,7 @@ class Overview:
 
     def totals(self) -> dict[str, Any]:
         """Return the sums over all crawls as JSON."""
-        snapshot = self.snapshot
+        snapshot, alive = self.snapshot, self.snapshot.alive
         crawls = snapshot.crawls.values()
         columns = "queued delayed leased done failed dropped duplicates size".split()
         sums = {name: sum(getattr(crawl, name) for crawl in crawls) for name in columns}
@@ -142,8 +146,8 @@ class Overview:
             "bytes": sums["size"],
             "pages_per_second": round(sum(pages for pages, _ in rates), 3),
             "failures_per_second": round(sum(failures for _, failures in rates), 3),
-            "workers": snapshot.workers,
-            "workers_stalled": snapshot.stalled,
+            "workers": len(alive),
+            "workers_stalled": sum(bool(worker.trouble) for worker in alive),
         }
 
     def _rates(self, crawl: CrawlId) -> tuple[float, float]:
@@ -159,14 +163,14 @@ class Overview:
         names = await tracker.crawls()
         statuses = await tracker.statuses(names)
         workers = await tracker.workers()
-        now = time.time()
+        settings = await tracker.domain_settings()
         self._cost = time.monotonic() - began
         self.snapshot = Snapshot(
-            time=now,
+            time=time.time(),
             at=time.monotonic(),
             crawls={status.crawl: status for status in statuses},
-            workers=sum(worker.deadline > now for worker in workers),
-            stalled=sum(worker.deadline > now and bool(worker.trouble) for worker in workers),
+            workers=workers,
+            settings=settings,
             is_up=True,
         )
         self._measure()

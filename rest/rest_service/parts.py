@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import quote, unquote
 
-from fastapi import Depends, Query, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPBearer
 
 from crawling.exceptions import MessageError, Problem
@@ -71,8 +71,10 @@ def parts_of(request: Request) -> Parts:
 
 
 PartsOf = Annotated[Parts, Depends(parts_of)]
-Limit = Annotated[int, Query(ge=1, le=MOST_ROWS, description="Rows of the page.")]
-After = Annotated[int, Query(ge=0, description="`next` of the page before.")]
+Limit = Annotated[
+    int, Query(ge=1, le=MOST_ROWS, description="Rows of the page.", examples=[50])
+]
+After = Annotated[int, Query(ge=0, description="`next` of the page before.", examples=[50])]
 
 _bearer = HTTPBearer(
     auto_error=False,
@@ -92,7 +94,11 @@ def needs(scope: Scope) -> Any:
     return Depends(allowed)
 
 
-def crawl_named(spiderid: str, appid: str, crawlid: str) -> CrawlId:
+def crawl_named(
+    spiderid: Annotated[str, Path(examples=["link"])],
+    appid: Annotated[str, Path(examples=["demo"])],
+    crawlid: Annotated[str, Path(examples=["first"])],
+) -> CrawlId:
     """Return the crawl of a path, whose parts may hold anything, percent-escaped."""
     return CrawlId(
         unescaped("spiderid", spiderid),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def helm() -> str:
 
 
 def run(
-    helm: str, verb: str, values: dict[str, Any], folder: Path
+    helm: str, verb: str, values: dict[str, Any], folder: Path, chart: Path = CHART
 ) -> subprocess.CompletedProcess[str]:
     """Run Helm as with a file of values; it needs no cluster for what is asked here."""
     file = folder / "values.json"
@@ -68,15 +69,17 @@ def run(
     command = {"lint": ["lint", "--strict"], "template": ["template", "demo"]}[verb]
     return subprocess.run(
         # Helm from its Go module takes the cluster for an old one, where none is named.
-        [helm, *command, str(CHART), "--values", str(file), "--kube-version", KUBERNETES[-1]],
+        [helm, *command, str(chart), "--values", str(file), "--kube-version", KUBERNETES[-1]],
         check=False,
         capture_output=True,
         text=True,
     )
 
 
-def rendered(helm: str, values: dict[str, Any], folder: Path) -> dict[tuple[str, str], Any]:
-    done = run(helm, "template", values, folder)
+def rendered(
+    helm: str, values: dict[str, Any], folder: Path, chart: Path = CHART
+) -> dict[tuple[str, str], Any]:
+    done = run(helm, "template", values, folder, chart)
     assert done.returncode == 0, done.stderr
     objects = [each for each in yaml.safe_load_all(done.stdout) if each]
     found = {(each["kind"], each["metadata"]["name"]): each for each in objects}
@@ -187,10 +190,10 @@ def test_settings_arrive_as_they_were_given(helm: str, tmp_path: Path) -> None:
 
 
 def test_each_part_finds_and_may_reach_the_collector(helm: str, tmp_path: Path) -> None:
-    objects = rendered(helm, TRACED, tmp_path)
+    objects = rendered(helm, {**TRACED, "rest": ALL["rest"]}, tmp_path)
     [rule] = TRACED["networkPolicy"]["servers"]
 
-    for part in ("worker", "kafka-monitor"):
+    for part in ("worker", "kafka-monitor", "rest"):
         found = env(pods(objects)[part])
         assert found["TRACING"] == "true"
         assert found["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.monitoring:4318"
@@ -244,6 +247,41 @@ def test_workers_scale_by_what_is_ready(helm: str, tmp_path: Path) -> None:
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
     # else each upgrade would set the number of workers back
     assert "replicas" not in objects["Deployment", "demo-scrapy-fleet-worker"]["spec"]
+
+
+def notes(helm: str, values: dict[str, Any], folder: Path) -> str:
+    """Return what `helm install` prints, which needs a cluster, as `helm template` renders it."""
+    chart = folder / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "templates" / "NOTES.txt").rename(chart / "notes")
+    text = '{{ tpl (.Files.Get "notes") . | nindent 4 }}'
+    (chart / "templates" / "notes.yaml").write_text(
+        f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: notes}}\ndata:\n  text: |{text}\n"
+    )
+    objects = rendered(helm, values, folder, chart)
+    return str(objects["ConfigMap", "notes"]["data"]["text"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "scheme"), [({}, "http"), ({"REST_TLS_CERTFILE": "/tls/cert.pem"}, "https")]
+)
+def test_the_notes_say_how_to_open_the_dashboard(
+    helm: str, tmp_path: Path, settings: dict[str, str], scheme: str
+) -> None:
+    values = {"rest": {**ALL["rest"], "settings": settings}}
+    printed = notes(helm, values, tmp_path)
+
+    assert f"{scheme}://127.0.0.1:5343/ui/" in printed
+    [service] = re.findall("port-forward service/(.*) 5343", printed)
+    objects = rendered(helm, values, tmp_path)
+    assert objects["Service", service]["spec"]["ports"][0]["port"] == 5343
+
+
+def test_the_notes_name_no_dashboard_where_there_is_none(helm: str, tmp_path: Path) -> None:
+    printed = notes(helm, {}, tmp_path)
+
+    assert "deploy/demo-scrapy-fleet-worker -- fleet doctor" in printed
+    assert "port-forward" not in printed
 
 
 @pytest.mark.parametrize(

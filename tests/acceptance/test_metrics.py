@@ -18,11 +18,11 @@ from urllib.parse import quote
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from redis import Redis
 
 from tests.acceptance.cluster import SPIDER, cluster
 from tests.acceptance.crawls import PATIENCE, fleet_command
+from tests.scraping import by_label, free_port, scraped, value
 from tests.servers.site_sections import LEVELS, SectionSite
 from tests.servers.website import website
 
@@ -30,39 +30,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.acceptance.cluster import Cluster
+    from tests.scraping import Samples
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "scrapy-fleet.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 NAME = re.compile(r"fleet_[a-z_]+")
-
-Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        port: int = listening.getsockname()[1]
-        return port
-
-
-def scraped(port: int) -> Samples:
-    """Return the samples of a process, none while it does not listen."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
-            text = answer.read().decode()
-    except (URLError, ConnectionError):
-        return {}
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(samples: Samples, name: str, **labels: str) -> float:
-    return samples.get((name, frozenset(labels.items())), 0.0)
 
 
 def names(samples: Samples) -> set[str]:
@@ -75,6 +49,14 @@ def until(ask: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE:g} s"
         time.sleep(0.2)
     return found
+
+
+def is_answered(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return bool(answer.status == 200)
+    except (URLError, ConnectionError):
+        return False
 
 
 def expressions() -> list[str]:
@@ -93,9 +75,10 @@ class Watched:
         self.ports = {
             kind: free_port() for kind in ("worker", "kafka-monitor", "redis-monitor", "serve")
         }
+        rest = free_port()
         for kind, port in self.ports.items():
             command = SPIDER if kind == "worker" else fleet_command(kind)
-            fleet.start(*command, METRICS_PORT=str(port), REST_PORT=str(free_port()))
+            fleet.start(*command, METRICS_PORT=str(port), REST_PORT=str(rest))
         fleet.make_topics(partitions=1)
         finished = fleet.listen("outbound")
         request = {"appid": "test", "crawlid": "watched", "maxdepth": LEVELS}
@@ -105,6 +88,7 @@ class Watched:
             lambda seen: [each for each in seen if each["action"] == "finished"], "the end"
         )
         self.finished = next(each for each in events if each["action"] == "finished")
+        until(lambda: is_answered(f"http://127.0.0.1:{rest}/api/v1/stats"), "REST answers")
 
     def samples(self, kind: str) -> Samples:
         return scraped(self.ports[kind])
@@ -137,11 +121,7 @@ def test_a_worker_tells_what_its_crawl_ended_with(watched: Watched) -> None:
         f"the worker's count of {finished['done']} pages",
     )
 
-    pages = {
-        dict(labels)["status"]: number
-        for (name, labels), number in samples.items()
-        if name == "fleet_pages_total"
-    }
+    pages = by_label(samples, "fleet_pages_total", "status")
     assert sum(pages.values()) == finished["done"]
     assert value(samples, "fleet_failures_total", reason="http_5xx") == finished["failed"] > 0
     assert value(samples, "fleet_retries_total", reason="http_5xx") == finished["failed"]
@@ -227,7 +207,18 @@ def test_no_label_holds_a_domain_a_url_or_a_crawl(watched: Watched) -> None:
     }
 
     assert labels <= {
-        *("state", "status", "kind", "reason", "call", "monitor", "result", "endpoint", "le")
+        *(
+            "state",
+            "status",
+            "kind",
+            "reason",
+            "call",
+            "monitor",
+            "result",
+            "path",
+            "method",
+            "le",
+        )
     }
 
 

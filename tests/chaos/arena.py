@@ -37,8 +37,8 @@ SITE = (
 LEASE_TIMEOUT = 3.0
 #: Seconds after which a program has started, and ends in order when it is asked to.
 GROWN_UP = 6.0
-#: Seconds after which a program has long started.
-STARTING = 30.0
+#: What programs log when they have found their servers.
+STARTED = ("Kafka Monitor runs", "Redis Monitor runs", "Crawled 0 pages")
 #: Hits that a host allows, and in how many seconds.
 HITS, WINDOW = 30, 5.0
 SETTINGS = {
@@ -74,6 +74,7 @@ class Arena:
     shards: int
     running: dict[str, list[Popen[str]]] = field(default_factory=dict)
     born: dict[int, float] = field(default_factory=dict)
+    logs: dict[int, Path] = field(default_factory=dict)
     #: Spans of `time.monotonic` in which arrivals at the site say nothing about the throttle.
     blind: list[tuple[float, float]] = field(default_factory=list)
 
@@ -87,6 +88,7 @@ class Arena:
         command = SPIDER if word == "worker" else fleet_command(word)
         process = self.fleet.start(*command, **settings)
         self.born[process.pid] = time.monotonic()
+        self.logs[process.pid] = max(self.fleet.folder.glob("stderr-*.txt"))
         return process
 
     def replace(
@@ -136,9 +138,11 @@ class Arena:
         for word, processes in self.running.items():
             for number, process in enumerate(processes):
                 if (code := process.poll()) is not None:
-                    young = time.monotonic() - self.born[process.pid] < STARTING
-                    assert (code, young) == (1, True), f"a {word} ended with {code}"
                     processes[number] = self.launch(word)
+                    log = self.logs[process.pid].read_text()
+                    was_starting = not any(line in log for line in STARTED)
+                    last = log.rpartition("\n")[0][-500:]
+                    assert (code, was_starting) == (1, True), f"a {word} ended, {code}: {last}"
 
     @contextmanager
     def not_judged(self) -> Iterator[None]:

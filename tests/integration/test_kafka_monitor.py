@@ -71,8 +71,9 @@ async def test_a_crawl_request_becomes_a_crawl(
 
 
 @pytest.mark.usefixtures("redis")
+@pytest.mark.parametrize("is_committed", [False, True])
 async def test_what_redis_has_lost_is_taken_again(
-    tmp_path: Path, kafka_hosts: str, topic_prefix: str
+    tmp_path: Path, kafka_hosts: str, topic_prefix: str, *, is_committed: bool
 ) -> None:
     """As after a failover, while the monitor goes on."""
     with redis_alone(tmp_path) as server:
@@ -87,12 +88,21 @@ async def test_what_redis_has_lost_is_taken_again(
                 {"uuid": "u1", "appid": "app1", "spiderid": "link", "action": "info"},
             )
             await kafka.has_crawls(2)
+            if is_committed:
+                await until(
+                    partial(asyncio.to_thread, lambda: kafka.committed() == 3), timeout=30
+                )
             server.kill()
             server.start()
             await until(lambda: asyncio.to_thread(answers, server))
 
-            await until(lambda: asyncio.to_thread(lambda: kafka.committed() == 3), timeout=60)
+            async def is_back() -> bool:
+                with suppress(Unavailable):  # by a connection to the server that was killed
+                    return "c2" in await kafka.statuses()
+                return False
 
+            await until(is_back, timeout=60)
+            await until(lambda: asyncio.to_thread(lambda: kafka.committed() == 3), timeout=60)
             with suppress(Unavailable):  # by a connection to the server that was killed
                 await kafka.statuses()
             statuses = await kafka.statuses()

@@ -377,6 +377,7 @@ async def test_without_kafka_a_feed_fails_and_the_rest_goes_on(
     redis: Redis, redis_url: str
 ) -> None:
     async with serving(redis_url, KAFKA_HOSTS=["127.0.0.1:1"]) as served:
+        await until(lambda: has_tracker(served), timeout=60, every=0.05)
         body = await feed(served, CRAWL, 500)
         assert body == failure("Unable to connect to Kafka")
         await served.post("/crawls", CRAWL, 201)
@@ -385,6 +386,10 @@ async def test_without_kafka_a_feed_fails_and_the_rest_goes_on(
         assert (index["node_health"], index["kafka_connected"]) == ("YELLOW", False)
         assert (await served.client.get("/readyz")).status_code == 503
     assert redis.exists("fleet:crawls")
+
+
+async def has_tracker(served: Served) -> bool:
+    return (await served.client.get("/api/v1/crawls")).status_code == 200
 
 
 async def test_without_redis_it_starts_and_says_so(tmp_path: Path) -> None:

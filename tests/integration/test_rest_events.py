@@ -14,10 +14,10 @@ from rest_service.backends import Backends
 from rest_service.events import MOST_CRAWLS, MOST_LISTENERS, MOST_WAITING, Events
 from rest_service.overview import Overview
 from tests.integration.serving import serving, settings_of
-from tests.integration.tracking import CRAWL, lease, offer, offers, settle, until
+from tests.integration.tracking import CRAWL, WORKER, lease, offer, offers, settle, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
     from crawling.tracker.tracker import Tracker
@@ -199,6 +199,23 @@ async def test_nothing_is_told_when_nothing_has_changed(board: Board, tracker: T
     message = await anext(stream)
 
     assert data_of(message)["overview"]["queued"] == 2
+
+
+async def test_what_has_changed_is_named(board: Board, tracker: Tracker) -> None:
+    await tracker.submit(CRAWL, offers(2))
+    [page] = await lease(tracker, 1)
+    await board.look()
+    stream = await board.listener()
+
+    async def named(change: Awaitable[object]) -> list[str]:
+        await change
+        await board.look()
+        return list(data_of(await anext(stream))["changed"])
+
+    assert await named(tracker.block("a.example")) == ["domain-settings", "domains"]
+    assert await named(tracker.renew(WORKER, "no room")) == ["workers"]
+    assert await named(tracker.pause(CRAWL)) == ["crawls", "domains"]
+    assert await named(settle(tracker, page)) == ["crawls", "domains", "workers"]
 
 
 async def test_a_message_has_so_many_crawls_and_says_that_there_are_more(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import ssl
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from rest_service.access import new_token
+from rest_service.service import _listen
 from tests.integration.serving import answered, serving
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
@@ -38,6 +40,25 @@ def tokens_file(folder: Path, *scopes: str) -> tuple[str, list[str]]:
     return str(folder / "tokens"), [token for token, _ in made]
 
 
+def test_no_answer_waits_for_another_packet_of_its_client() -> None:
+    settings = {"REST_HOST": "127.0.0.1", "REST_PORT": free_ports(1)[0]}
+    with (
+        _listen(settings) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as served,
+    ):
+        assert served.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_the_dashboard_is_found_without_its_slash(tracker: str) -> None:
+    async with serving(tracker) as served:
+        answer = await served.client.get("/ui")
+
+        # Also behind a proxy that serves all this under a prefix.
+        assert (answer.status_code, answer.headers["location"]) == (307, "ui/")
+        assert (await served.client.get("/ui/")).status_code == 200
+
+
 #: Requests by the scope that they need.
 NEEDED: dict[str, list[tuple[str, str]]] = {
     "read": [
@@ -51,6 +72,8 @@ NEEDED: dict[str, list[tuple[str, str]]] = {
         ("GET", "/api/v1/events"),
         ("GET", "/metrics"),
         ("POST", "/poll"),
+        # What its message needs beyond that is tested apart.
+        ("POST", "/feed"),
     ],
     "submit": [("POST", "/api/v1/crawls")],
     "operate": [

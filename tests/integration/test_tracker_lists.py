@@ -97,6 +97,24 @@ async def test_all_domains_are_listed_however_many(make_tracker: MakeTracker) ->
     assert await tracker.all_domains("id") == []
 
 
+async def test_domains_that_are_only_in_flight_are_listed_however_many(
+    make_tracker: MakeTracker,
+) -> None:
+    tracker = await make_tracker(hits=0)
+    count = 1201
+    await tracker.submit(CRAWL, [offer("page", f"{number}.example") for number in range(count)])
+    leased = 0
+    while page := (await tracker.lease("worker-1", 500, "link")).leases:
+        leased += len(page)
+    assert leased == count
+
+    domains = await tracker.all_domains("link")
+
+    assert len({each.domain for each in domains}) == len(domains) == count
+    assert {(each.queued, each.leased) for each in domains} == {(0, 1)}
+    assert len(await tracker.domains("link", 30)) == 30
+
+
 async def test_the_books_of_many_crawls_are_those_of_each(tracker: Tracker) -> None:
     names = [CrawlId("link", "app", str(number)) for number in range(5)]
     for number, name in enumerate(names):

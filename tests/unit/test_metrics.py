@@ -25,11 +25,13 @@ def lease(token: str, rid: bytes = b"1") -> Lease:
 
 
 def test_statuses_are_told_by_class_and_unknown_reasons_as_other() -> None:
-    reasons = ["http_503", "http_404", "timeout", "x_mine", "anything", ""]
+    reasons = ["http_503", "http_404", "http_999", "http_", "timeout", "x_mine", "anything", ""]
 
     assert [reason_label(reason) for reason in reasons] == [
         "http_5xx",
         "http_4xx",
+        "http_other",
+        "http_other",
         "timeout",
         "other",
         "other",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from crawling.service.kafka import Record
-from kafka_monitor.offsets import DURABLE, MOST_WAITING, Offsets
+from kafka_monitor.offsets import AGAIN, DURABLE, MOST_WAITING, Offsets
 
 
 class Clock:
@@ -77,20 +77,68 @@ def test_no_more_is_read_than_the_tracker_remembers() -> None:
     assert not offsets.is_full()
 
 
-def test_what_redis_may_have_lost_is_read_from_where_the_last_commit_was() -> None:
+def test_what_redis_may_have_lost_is_read_again_from_before_the_commits_of_late() -> None:
     clock = Clock()
     offsets = Offsets(clock)
     offsets.hold([record(5), record(6), record(3, partition=1)])
     clock.now += DURABLE
     assert offsets.due()
     offsets.committed()
+    clock.now += AGAIN - 1
     offsets.hold([record(7), record(8)])
+    clock.now += 1
+    assert not offsets.due()
+    offsets.committed()
 
-    assert offsets.uncommitted() == {("in", 0): 7}
-    offsets.clear()
-
-    assert offsets.uncommitted() == {}
-    assert offsets.wait() is None
-    offsets.hold([record(7)])
+    assert offsets.is_watched()
+    assert offsets.of_late() == {("in", 0): 5, ("in", 1): 3}
     clock.now += DURABLE
-    assert offsets.due() == {("in", 0): 8}
+    assert offsets.is_watched()
+    assert offsets.of_late() == {("in", 0): 7}
+
+
+def test_what_is_read_again_is_held_and_committed_anew() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    offsets.hold([record(5), record(6)])
+    clock.now += DURABLE
+    assert offsets.due()
+    offsets.committed()
+    offsets.hold([record(7)])
+    offsets.rewound(offsets.of_late())
+
+    assert offsets.of_late() == {}
+    assert offsets.wait() is None
+    offsets.hold([record(5)])
+    assert offsets.of_late() == {("in", 0): 5}
+    clock.now += DURABLE
+    assert offsets.due() == {("in", 0): 6}
+
+
+def test_nothing_is_watched_when_the_last_commit_is_long_ago() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    assert not offsets.is_watched()
+    offsets.hold([record(5)])
+    clock.now += DURABLE
+    assert offsets.due()
+    offsets.committed()
+    clock.now += AGAIN
+    assert offsets.is_watched()
+
+    clock.now += 1
+
+    assert not offsets.is_watched()
+    assert offsets.of_late() == {}
+
+
+def test_no_more_is_read_again_than_the_tracker_remembers() -> None:
+    clock = Clock()
+    offsets = Offsets(clock)
+    for first in (0, MOST_WAITING):
+        offsets.hold([record(first), record(first + MOST_WAITING - 1)])
+        clock.now += DURABLE
+        assert offsets.due()
+        offsets.committed()
+
+    assert offsets.of_late() == {("in", 0): MOST_WAITING}

@@ -6,6 +6,7 @@ Loaded only where METRICS_PORT is set, and by the REST service.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from concurrent.futures import CancelledError
@@ -22,8 +23,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from crawling.exceptions import ConfigError, Unavailable
-from crawling.tracker.idleness import of_domain
-from crawling.tracker.tracker import FAILED_REASONS
+from crawling.tracker.tracker import FAILED_REASONS, DomainCounts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,20 +32,18 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from crawling.service.node import Node
-    from crawling.tracker.tracker import CrawlStatus, DomainStatus, Tracker
+    from crawling.tracker.tracker import CrawlStatus, Tracker
 
 #: Where requests are, over all crawls that the tracker knows.
 STATES = ("queued", "delayed", "leased", "done", "failed", "dropped")
 CRAWL_STATES = ("running", "paused", "stopped", "expired", "finished")
-#: As `crawling.tracker.idleness` calls them.
-DOMAIN_STATES = ("ready", "throttled", "deferred", "elsewhere", "paused", "blocked", "empty")
-#: Domains of one kind of spider that are counted: the tracker looks at each.
-MOST_DOMAINS = 1000
 #: Seconds for which an answer of the tracker is good, whoever asks.
 FRESH = 5.0
 #: Seconds after which a tracker that does not answer counts as away: Prometheus gives up
 #: after ten, and would then miss everything else too.
 PATIENCE = 8.0
+#: Statuses with a label of their class; Scrapy takes any three digits.
+_STATUS = re.compile("[2-5][0-9]{2}")
 #: Upper bounds, in seconds, of what a network and a tracker take.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -95,10 +93,15 @@ def serve_registry(
     stack.callback(serve(settings["METRICS_HOST"], settings["METRICS_PORT"], registry))
 
 
+def status_label(status: str) -> str:
+    """Return *status* as one of a few: its class, or `other` for what sites make up."""
+    return f"{status[0]}xx" if _STATUS.fullmatch(status) else "other"
+
+
 def reason_label(reason: str) -> str:
     """Return *reason* as one of a few: statuses by their class, a plugin's own as `other`."""
     if reason.startswith("http_"):
-        return f"http_{reason[5:6]}xx"
+        return f"http_{status_label(reason[5:])}"
     return reason if reason in FAILED_REASONS else "other"
 
 
@@ -138,7 +141,7 @@ class TrackerCollector(Collector):
         self._answer: list[Metric] = []
 
     def describe(self) -> Iterable[Metric]:
-        return [_up(1), _oldest_family(0.0), *_families([], [], 0, 0)]
+        return [_up(1), _oldest_family(None), *_families([], DomainCounts(), 0, 0)]
 
     def collect(self) -> Iterable[Metric]:
         if time.monotonic() < self._asked + FRESH and self._answer:
@@ -156,23 +159,26 @@ class TrackerCollector(Collector):
         """Return the numbers of this moment; raise `Unavailable`."""
         tracker = self._tracker()
         crawls = await tracker.statuses(await tracker.crawls())
-        domains: list[DomainStatus] = []
-        since: list[float | None] = []
-        for spiderid in sorted({crawl.crawl.spiderid for crawl in crawls if crawl.queued}):
-            domains += await tracker.domains(spiderid, MOST_DOMAINS)
-            since.append(await tracker.oldest_queued(spiderid))
         now = time.time()
         alive = [worker for worker in await tracker.workers() if worker.deadline > now]
+        # Those of workers too: a crawl may hand requests to other kinds of spider.
+        spiders = {worker.spiderid for worker in alive if worker.spiderid} | {
+            crawl.crawl.spiderid
+            for crawl in crawls
+            if crawl.queued and crawl.state == "running"
+        }
+        domains = [await tracker.count_domains(spiderid) for spiderid in sorted(spiders)]
+        since = [await tracker.oldest_queued(spiderid) for spiderid in sorted(spiders)]
         troubled = sum(bool(worker.trouble) for worker in alive)
         return [
             _up(1),
-            _oldest_family(min(filter(None, since), default=now)),
-            *_families(crawls, domains, len(alive), troubled),
+            _oldest_family(min(filter(None, since), default=None)),
+            *_families(crawls, DomainCounts.sum(domains), len(alive), troubled),
         ]
 
 
 def _families(
-    crawls: Sequence[CrawlStatus], domains: Sequence[DomainStatus], workers: int, troubled: int
+    crawls: Sequence[CrawlStatus], domains: DomainCounts, workers: int, troubled: int
 ) -> list[Metric]:
     requests = GaugeMetricFamily(
         "fleet_requests", "Requests of all crawls that the tracker knows", labels=["state"]
@@ -181,12 +187,11 @@ def _families(
         requests.add_metric([state], sum(getattr(crawl, state) for crawl in crawls))
     by_why = GaugeMetricFamily(
         "fleet_domains",
-        "Domains with work, by why nothing more of them is leased",
+        "Domains with something queued, by what keeps it",
         labels=["state"],
     )
-    reasons: Counter[str] = Counter(of_domain(domain).why for domain in domains)
-    for why in DOMAIN_STATES:
-        by_why.add_metric([why], reasons[why])
+    for why, count in domains._asdict().items():
+        by_why.add_metric([why], count)
     by_state = GaugeMetricFamily(
         "fleet_crawls", "Crawls that the tracker knows", labels=["state"]
     )
@@ -214,11 +219,11 @@ def _families(
     ]
 
 
-def _oldest_family(since: float) -> GaugeMetricFamily:
+def _oldest_family(since: float | None) -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "fleet_oldest_queued_seconds",
         "Since the oldest queued request came that is the next of its domain",
-        max(0.0, time.time() - since),
+        0 if since is None else max(0.0, time.time() - since),
     )
 
 

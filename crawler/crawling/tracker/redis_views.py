@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoPermissionError
@@ -23,6 +24,7 @@ from crawling.tracker.redis_watch import read_deadlines
 from crawling.tracker.replicas import Replicas
 from crawling.tracker.scripts import Scripts, answer, is_lasting, redis_errors
 from crawling.tracker.tracker import (
+    DomainCounts,
     DomainSetting,
     DomainStatus,
     Event,
@@ -54,12 +56,14 @@ OLDEST_REDIS = (6, 2)
 ANSWER_TIMEOUT = 30.0
 #: Connections of a process at most; who finds none free waits.
 CONNECTIONS = 64
-#: Crawls, or lanes of a crawl, that one call looks at: some 2 ms.
+#: Crawls that one call looks at: some 2 ms.
 PAGE = 2000
-#: Domains, books and failures that one call looks at: some 5 ms.
-DOMAINS, BOOKS, FAILURES = 500, 100, 500
+#: Domains, lanes of a crawl, books and failures that one call looks at: some 5 ms.
+DOMAINS, LANES, BOOKS, FAILURES = 500, 500, 100, 500
 #: Domains at rest that are looked at for the oldest request.
 RESTING = 500
+#: Milliseconds in which workers that wait for work ask several times.
+RECENT = 60_000
 #: Calls that look for the failures of one page.
 MOST_CALLS = 40
 
@@ -145,7 +149,7 @@ class RedisViews(Tracker):
         cursor, lanes = b"0", dict[tuple[bytes, int], int]()
         while True:
             cursor, page = await self._scripts.run(
-                "lanes", names.crawl_name(crawl), cursor, PAGE
+                "lanes", names.crawl_name(crawl), cursor, LANES
             )
             lanes |= {(queue, priority): length for queue, priority, length in page}
             if int(cursor) == 0:
@@ -161,23 +165,23 @@ class RedisViews(Tracker):
         ]
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
-        found, _ = await self._domains(spiderid, limit, 0)
-        return found
+        found, place = dict[str, DomainStatus](), 0
+        while place != -1 and len(found) < limit:
+            most = min(DOMAINS, limit - len(found))
+            page, place = await self._domains(spiderid, most, place)
+            found |= {each.domain: each for each in page}
+        return list(found.values())[:limit]
 
     async def all_domains(self, spiderid: str) -> list[DomainStatus]:
-        found, place = dict[str, DomainStatus](), 0
-        while place >= 0:
-            page, place = await self._domains(spiderid, DOMAINS, place)
-            found |= {each.domain: each for each in page}
-        return list(found.values())
+        return await self.domains(spiderid, sys.maxsize)
 
     async def _domains(
-        self, spiderid: str, limit: int, skip: int
+        self, spiderid: str, limit: int, place: int
     ) -> tuple[list[DomainStatus], int]:
-        """Return domains, and the place behind them, -1 for the end."""
+        """Return domains from *place* on, and the place behind them, -1 for the end."""
         view = names.view(spiderid, self.config)
         place, rows = await self._scripts.run(
-            "domains", names.escape(spiderid), view, limit, skip
+            "domains", names.escape(spiderid), view, limit, place
         )
         found = [
             DomainStatus(
@@ -194,6 +198,13 @@ class RedisViews(Tracker):
             for domain, queued, leased, opens, blocked, paused, deferred, capped in rows
         ]
         return found, place
+
+    async def count_domains(self, spiderid: str) -> DomainCounts:
+        by_address = int(bool(self.config.ip))
+        counts = await self._scripts.run(
+            "count_domains", names.escape(spiderid), by_address, RECENT
+        )
+        return DomainCounts(*counts)
 
     async def oldest_queued(self, spiderid: str) -> float | None:
         view = names.view(spiderid, self.config)

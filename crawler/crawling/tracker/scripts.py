@@ -42,6 +42,7 @@ PARTS = {
     "book": ("prelude", "book"),
     "block": ("prelude", "queues", "endings", "domain", "block"),
     "close": ("prelude", "queues", "endings", "close"),
+    "count_domains": ("prelude", "count_domains"),
     "defer": ("prelude", "queues", "endings", "domain", "defer"),
     "domains": ("prelude", "domains"),
     "flag": ("prelude", "queues", "endings", "flag"),

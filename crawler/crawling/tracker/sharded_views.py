@@ -10,6 +10,7 @@ from zlib import crc32
 
 from crawling.tracker import keys as names
 from crawling.tracker.tracker import (
+    DomainCounts,
     Event,
     FailedPage,
     Failure,
@@ -83,6 +84,11 @@ class ShardedViews(Tracker):
     async def all_domains(self, spiderid: str) -> list[DomainStatus]:
         found = await of_all(shard.all_domains(spiderid) for shard in self.shards)
         return [domain for part in found for domain in part]
+
+    async def count_domains(self, spiderid: str) -> DomainCounts:
+        return DomainCounts.sum(
+            await of_all(shard.count_domains(spiderid) for shard in self.shards)
+        )
 
     async def oldest_queued(self, spiderid: str) -> float | None:
         found = await of_all(shard.oldest_queued(spiderid) for shard in self.shards)

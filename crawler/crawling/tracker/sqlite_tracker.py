@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         CrawlId,
         CrawlOptions,
         CrawlStatus,
+        DomainCounts,
         DomainSetting,
         DomainStatus,
         Entry,
@@ -238,6 +239,9 @@ class SqliteTracker(Tracker):
 
     async def all_domains(self, spiderid: str) -> list[DomainStatus]:
         return await self.domains(spiderid, LARGEST)
+
+    async def count_domains(self, spiderid: str) -> DomainCounts:
+        return await self._run(lambda step: sqlite_views.count_domains(step, spiderid))
 
     async def oldest_queued(self, spiderid: str) -> float | None:
         return await self._run(lambda step: sqlite_views.oldest_queued(step, spiderid))

@@ -9,6 +9,7 @@ from crawling.tracker.sqlite_intake import followed, given_up, number_of, text_o
 from crawling.tracker.sqlite_queues import NEVER, view_of
 from crawling.tracker.tracker import (
     CrawlId,
+    DomainCounts,
     DomainSetting,
     DomainStatus,
     Event,
@@ -38,6 +39,18 @@ SELECT since FROM requests JOIN queues ON queues.id = queue JOIN crawls ON crawl
 WHERE queues.spiderid = ? AND requests.due IS NULL AND requests.worker IS NULL
     AND crawls.run = requests.run AND crawls.state = 'running'
 ORDER BY requests.id LIMIT 1
+"""
+# What is ready is counted in an index alone; that of the others has no *best*.
+_COUNT = """
+SELECT
+    (SELECT count(*) FROM places WHERE view = ?1 AND best IS NOT NULL AND opens IS NULL),
+    count(CASE WHEN opens <= ?2 THEN 1 END),
+    count(CASE WHEN opens > ?2 AND opens < ?3 THEN 1 END),
+    (SELECT count(*) FROM places JOIN queues ON queues.id = queue
+        JOIN domains ON domains.domain = queues.domain
+        WHERE view = ?1 AND opens = ?3 AND best IS NOT NULL AND blocked),
+    count(CASE WHEN opens = ?3 THEN 1 END)
+FROM places WHERE view = ?1 AND opens IS NOT NULL AND best IS NOT NULL
 """
 _READY = (
     _DOMAINS + "WHERE view = ? AND best IS NOT NULL AND opens IS NULL ORDER BY best LIMIT ?"
@@ -100,6 +113,14 @@ def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
             if queued or leased
         ]
     return found
+
+
+def count_domains(step: Step, spiderid: str) -> DomainCounts:
+    view = view_of(step.db, spiderid, step.config.ip)
+    open_, due, resting, blocked, never = step.db.execute(
+        _COUNT, (view, step.now, NEVER)
+    ).fetchone()
+    return DomainCounts(open_ + due, resting, blocked, never - blocked)
 
 
 def oldest_queued(step: Step, spiderid: str) -> float | None:

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 from crawling.exceptions import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from crawling.tracker.findings import Finding
 
@@ -342,6 +342,24 @@ class DomainStatus:
     capped: bool = False
 
 
+class DomainCounts(NamedTuple):
+    """How many domains have something queued, by what keeps it.
+
+    *ready*: nothing; *resting*: the throttle, or that they were pushed back; *capped*: as
+    many requests are in flight as may be.  What was blocked or paused since is ready until
+    the next lease meets it; then what is paused is in none of these.
+    """
+
+    ready: int = 0
+    resting: int = 0
+    blocked: int = 0
+    capped: int = 0
+
+    @classmethod
+    def sum(cls, counts: Iterable[DomainCounts]) -> DomainCounts:
+        return cls(*map(sum, zip(cls(), *counts, strict=True)))
+
+
 class QueuedIn(NamedTuple):
     """What a crawl has queued in one domain, with the priorities that count now."""
 
@@ -629,6 +647,13 @@ class Tracker(ABC):
     @abstractmethod
     async def all_domains(self, spiderid: str) -> list[DomainStatus]:
         """Return all domains with work, looked at in bounded steps, each at its moment."""
+
+    @abstractmethod
+    async def count_domains(self, spiderid: str) -> DomainCounts:
+        """Count all domains, at a cost that on Redis is the same however many there are.
+
+        Where throttles are by address, as those workers see them that may ask most.
+        """
 
     @abstractmethod
     async def oldest_queued(self, spiderid: str) -> float | None:

@@ -80,7 +80,8 @@ class Live extends EventTarget {
     for (const crawl of told.gone ?? []) this.crawls.delete(idOf(crawl));
     this.#tries = 0;
     this.#say("live");
-    this.dispatchEvent(new CustomEvent("change", { detail: { ...told, isAll } }));
+    const changed = told.changed ?? ["crawls", "domain-settings", "domains", "workers"];
+    this.dispatchEvent(new CustomEvent("change", { detail: { ...told, changed, isAll } }));
   }
 
   #remember() {
@@ -107,34 +108,60 @@ const visible = () => new Promise((resolve) => {
 });
 
 /**
- * Return a function that calls *load* now, or soon: one call at a time, *least*
- * milliseconds apart, whoever asks how often; and again by itself while *load* resolves to
- * true.  It ends with *signal*.
+ * Return a function that calls *load* now, or soon: one call at a time, with a rest of *least*
+ * milliseconds behind it, whoever asks how often, and none while nobody sees the page; and
+ * again by itself while *load* resolves to true.  Its `now()` is for what the user does: it
+ * does not wait for the rest.  It ends with *signal*.
  */
 export function gently(load, signal, least = 2000) {
-  let running = false;
-  let again = false;
+  let [wanted, hurried, running, resting] = [false, false, false, null];
+
   async function go() {
-    if (signal.aborted) return;
-    if (running) { again = true; return; }
+    if (!wanted || running || (resting && !hurried) || document.hidden || signal.aborted) return;
+    wanted = hurried = false;
     running = true;
-    again = false;
-    let wait = least;
+    let rest = least;
     try {
       if (await load()) {
-        again = true;
+        wanted = true;
         // Not all pages at the same moment.
-        wait = AGAIN * (0.5 + Math.random());
+        rest = AGAIN * (0.5 + Math.random());
       }
     } finally {
-      setTimeout(() => { running = false; if (again) go(); }, wait);
+      running = false;
+      clearTimeout(resting);
+      resting = setTimeout(() => { resting = null; go(); }, rest);
+      go();
     }
   }
-  return go;
+
+  const soon = () => { wanted = true; go(); };
+  soon.now = () => { hurried = true; soon(); };
+  document.addEventListener("visibilitychange", go, { signal });
+  return soon;
 }
 
-/** Call *load* while the page can be seen, every so many milliseconds. */
-export function every(milliseconds, load, signal) {
-  const timer = setInterval(() => { if (!document.hidden) load(); }, milliseconds);
+/** Call *draw* every second while the page can be seen: times that it shows go on. */
+export function ticking(draw, signal) {
+  const timer = setInterval(() => { if (!document.hidden) draw(); }, 1000);
   signal.addEventListener("abort", () => clearInterval(timer));
+}
+
+/** Milliseconds until what should have changed by now is looked at again: looks are shared. */
+const LATE = 5000;
+const LONGEST = 2 ** 31 - 1;
+
+/**
+ * Return a function that takes times (Unix seconds) at which something will change that nobody
+ * tells: behind the first of them *load* is called.
+ */
+export function expecting(load, signal) {
+  let timer = null;
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  return (times) => {
+    clearTimeout(timer);
+    const known = times.filter((time) => time !== null);
+    const left = Math.max(LATE, Math.min(...known) * 1000 - Date.now());
+    if (known.length) timer = setTimeout(load, Math.min(left, LONGEST));
+  };
 }

@@ -53,6 +53,10 @@ labels:
 {{- toYaml $given -}}
 {{- end }}
 
+{{- define "fleet.restScheme" -}}
+{{- ternary "https" "http" (hasKey (mergeOverwrite (dict) .Values.settings .Values.rest.settings) "REST_TLS_CERTFILE") -}}
+{{- end }}
+
 {{- define "fleet.env" -}}
 # Other settings may name it: $(POD_NAME).
 - name: POD_NAME

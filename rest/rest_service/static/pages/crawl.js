@@ -3,12 +3,11 @@
 import { get, pathOf, send } from "../api.js";
 import { confirmed, duration, facts, field, h, moment, notify, number, pager, percent, put, rate, size, table, why } from "../dom.js";
 import { onClick, onSubmit } from "../forms.js";
-import { every, gently, idOf, live } from "../live.js";
+import { expecting, gently, idOf, live, ticking } from "../live.js";
 import { failures } from "./failures.js";
 import { progress } from "./crawls.js";
 
 const LIMIT = 20;
-const SLOW = 10_000;
 // The tracker counts all below together.
 const DEEPEST = 32;
 
@@ -40,8 +39,8 @@ export function show({ content, names, signal, guarded }) {
       { title: "Why nothing more is fetched", wide: true, show: (row) => [why(row)] },
     ],
   });
-  const pages = pager("domains", () => loadDomains());
-  const actions = buttons(path, id, () => now, () => load());
+  const pages = pager("domains", () => loadDomains.now());
+  const actions = buttons(path, id, () => now, () => load.now());
   content.append(
     state, actions.element, books.element,
     h("h2", {}, "Failures by reason"), failed.element,
@@ -56,7 +55,9 @@ export function show({ content, names, signal, guarded }) {
     const answer = await get(`${path}/domains`, { limit: LIMIT, after: pages.after }, signal);
     domains.update(answer.domains);
     pages.update(answer, answer.domains.length);
-  }), signal, 2000);
+    expect(answer.domains.map((row) => row.until));
+  }), signal);
+  const expect = expecting(loadDomains, signal);
 
   const load = gently(guarded(async () => {
     try {
@@ -65,7 +66,8 @@ export function show({ content, names, signal, guarded }) {
       if (error.status === 404) content.hidden = true;
       throw error;
     }
-  }), signal, 500);
+    loadDomains.now();
+  }), signal);
 
   function draw(crawl) {
     now = crawl;
@@ -91,7 +93,6 @@ export function show({ content, names, signal, guarded }) {
     });
     failed.update(crawl.failures);
     actions.update();
-    loadDomains();
   }
 
   live.addEventListener("change", ({ detail }) => {
@@ -100,9 +101,9 @@ export function show({ content, names, signal, guarded }) {
     // What the page says of a crawl that was not there goes with the next load.
     if (told && !content.hidden) draw(told);
     else if (told || isGone || detail.isAll || detail.more) load();
+    if (!content.hidden && detail.changed.includes("domains")) loadDomains();
   }, { signal });
-  // Why a domain waits changes with time alone.
-  every(SLOW, () => { if (!content.hidden) loadDomains(); }, signal);
+  ticking(() => domains.update(domains.rows()), signal);
   load();
 }
 

@@ -40,16 +40,16 @@ export function crawlTable(caption) {
 export function show({ content, signal, guarded }) {
   const shown = crawlTable("Crawls, the newest first");
   const state = select("state", STATES);
-  const pages = pager("crawls", () => load());
+  const pages = pager("crawls", () => load.now());
   content.append(h("form", { class: "filters" }, h("label", {}, "State ", state)), shown.element, pages.element);
 
   const load = gently(guarded(async () => {
     const answer = await get("/crawls", { state: state.value, limit: LIMIT, after: pages.after }, signal);
     shown.update(answer.crawls);
     pages.update(answer, answer.crawls.length);
-  }), signal, 1000);
+  }), signal);
 
-  state.addEventListener("change", () => { pages.reset(); load(); });
+  state.addEventListener("change", () => { pages.reset(); load.now(); });
   live.addEventListener("change", ({ detail }) => {
     const told = new Map(detail.crawls.map((crawl) => [idOf(crawl), crawl]));
     const rows = shown.rows();

@@ -3,11 +3,10 @@
 import { get, send } from "../api.js";
 import { duration, field, h, notify, number, pager, select, table, why } from "../dom.js";
 import { onSubmit } from "../forms.js";
-import { every, gently, live } from "../live.js";
+import { expecting, gently, live, ticking } from "../live.js";
 
 const LIMIT = 50;
 const MOST = 200;
-const SLOW = 5000;
 const ORDERS = { next: "as they are asked next", backlog: "longest queues first", rate: "fastest first", name: "by name" };
 const WHYS = { "": "all", ready: "ready", throttled: "throttled", deferred: "pushed back", elsewhere: "as many in flight as may be", paused: "paused", blocked: "blocked" };
 
@@ -19,7 +18,7 @@ export function show({ content, signal, guarded }) {
   const state = select("state", WHYS);
   const filters = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Name has ", name), h("label", {}, "Sorted ", sort), h("label", {}, "State ", state));
-  const pages = pager("domains", () => load());
+  const pages = pager("domains", () => load.now());
   const button = ({ domain }, current) => h("button", { type: "button", "aria-label": `Change ${domain}`, onclick: () => change(current(), reload) }, "Change…");
   const shown = table({
     caption: "Domains with something queued or in flight",
@@ -59,18 +58,22 @@ export function show({ content, signal, guarded }) {
     const answer = await get("/domains", asked, signal);
     shown.update(answer.domains);
     pages.update(answer, answer.domains.length);
-  }), signal, 1500);
+    expect(answer.domains.map((row) => row.until));
+  }), signal);
+  const expect = expecting(load, signal);
   const loadOwn = gently(guarded(async () => {
     const { settings } = await get("/domain-settings", {}, signal);
     own.update(settings.slice(0, MOST));
-  }), signal, 500);
-  const reload = () => { load(); loadOwn(); };
-  const anew = () => { pages.reset(); load(); };
+  }), signal);
+  const reload = () => { load.now(); loadOwn.now(); };
+  const anew = () => { pages.reset(); load.now(); };
 
   filters.addEventListener("input", anew);
-  live.addEventListener("change", load, { signal });
-  // Why a domain waits changes with time alone.
-  every(SLOW, load, signal);
+  live.addEventListener("change", ({ detail }) => {
+    if (detail.changed.includes("domains")) load();
+    if (detail.changed.includes("domain-settings")) loadOwn();
+  }, { signal });
+  ticking(() => shown.update(shown.rows()), signal);
   reload();
 }
 

@@ -3,6 +3,7 @@
 import { Problem, get, send } from "../api.js";
 import { h, notify, number, put, table } from "../dom.js";
 import { onClick } from "../forms.js";
+import { gently } from "../live.js";
 
 const EXAMPLES = 10;
 
@@ -45,7 +46,7 @@ function group(path, search, reason, signal) {
       { title: "Tries", numeric: true, show: ({ attempts }) => [number(attempts)] },
     ],
   });
-  const element = h("details", { ontoggle: () => { if (element.open) begin(); } },
+  const element = h("details", { ontoggle: () => { if (element.open) begin.now(); } },
     heading, examples.element, h("div", { class: "buttons" }, more, retry));
   let after = "";
   let known = 0;
@@ -57,7 +58,7 @@ function group(path, search, reason, signal) {
     more.hidden = next === null;
   }
 
-  async function begin() {
+  const begin = gently(async () => {
     after = "";
     examples.update([]);
     try {
@@ -67,7 +68,7 @@ function group(path, search, reason, signal) {
       if (!(error instanceof Problem)) throw error;
       notify(error.message, true);
     }
-  }
+  }, signal);
 
   async function again() {
     const { queued } = await send("POST", `${path}/retry`, { reason, domain: "" });

@@ -2,15 +2,14 @@
 
 import { get } from "../api.js";
 import { duration, h, number, pager, rate, size, table, why } from "../dom.js";
-import { every, gently, live } from "../live.js";
+import { expecting, gently, live, ticking } from "../live.js";
 
 const LIMIT = 50;
-const SLOW = 5000;
 
 export const title = () => "Workers";
 
 export function show({ content, signal, guarded }) {
-  const pages = pager("workers", () => load());
+  const pages = pager("workers", () => load.now());
   const shown = table({
     caption: "Workers, those in trouble first",
     key: (row) => row.worker,
@@ -32,11 +31,15 @@ export function show({ content, signal, guarded }) {
     const answer = await get("/workers", { limit: LIMIT, after: pages.after }, signal);
     shown.update(answer.workers);
     pages.update(answer, answer.workers.length);
-  }), signal, 1500);
+    // A worker that is silent changes nothing that would be told.
+    expect(answer.workers.flatMap((row) => [row.until, row.alive ? row.deadline : null]));
+  }), signal);
+  const expect = expecting(load, signal);
 
-  live.addEventListener("change", load, { signal });
-  // A worker that is silent changes nothing that would be told.
-  every(SLOW, load, signal);
+  live.addEventListener("change", ({ detail }) => {
+    if (detail.changed.includes("workers")) load();
+  }, { signal });
+  ticking(() => shown.update(shown.rows()), signal);
   load();
 }
 
