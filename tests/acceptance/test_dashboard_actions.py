@@ -291,7 +291,10 @@ def test_crawls_are_chosen_by_state_and_read_forth_and_back(
         names = {name for name, status in many.items() if status.state == state}
         browser.choose("state", state)
         browser.see(f"1 to {min(50, len(names))} of {len(names)}")
-        assert names >= set(first_cells(browser, CRAWLS)) != set()
+        browser.until(
+            lambda names=names: names >= set(first_cells(browser, CRAWLS)) != set(),  # type: ignore[misc]  # known
+            state,
+        )
 
 
 def test_workers_are_read_forth_and_back(
@@ -358,13 +361,13 @@ def test_a_url_that_is_typed_is_found(browser: Browser, ui: str, tracker: str) -
     browser.fill("url", url.removeprefix("http://"))
     browser.press("Find")
     browser.see("It waits for its turn.")
+    ask(tracker, lambda opened: opened.lease("finder", 1, crawl.spiderid))
+    browser.press("Find")
+    browser.see("A worker is fetching it.")
     trace = ask(tracker, lambda opened: opened.trace(crawl, fingerprint(url)))
-    assert (trace.state, trace.depth, trace.priority) == ("queued", 0, 50)
-    assert [browser.fact(name) for name in ("State", "Depth", "Priority")] == [
-        "queued",
-        "0",
-        "50",
-    ]
+    assert (trace.state, trace.worker, trace.priority) == ("leased", "finder", 50)
+    told = [str(each) for each in (trace.state, trace.worker, trace.priority, trace.depth)]
+    assert [browser.fact(name) for name in ("State", "Worker", "Priority", "Depth")] == told
 
     browser.go("Find a URL")
     for name, value in {**crawl._asdict(), "url": site(2, "/typed")}.items():

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import Tracker
     from tests.servers.browser import Browser
 
+AWAY = "Redis does not answer"
 #: Kept while Redis is away.
 KEPT = CrawlId("kept", "fleet", "kept")
 #: Pages, and what is seen there of the crawl KEPT.
 PAGES = {
     "crawls": ("#/crawls", "1 to 1 of 1"),
-    "crawl": ("#/crawls/kept/fleet/kept", "Retry all of dns"),
+    "crawl": ("#/crawls/kept/fleet/kept", "dns 3"),
     "domains": ("#/domains", "1 to 1 of 1"),
     "workers": ("#/workers", "No worker runs"),
 }
@@ -137,8 +138,9 @@ def test_dialogs_and_failures_are_accessible(browser: Browser, ui: str) -> None:
 
     browser.go("Domains")
     browser.press("Change site-04.example")
+    browser.fill("hits", "0")
     browser.press("Set throttle", "//dialog")
-    assert "required" in browser.error_at("hits")
+    assert "greater than or equal to 1" in browser.error_at("hits")
     is_accessible(browser)
     browser.press("Close", "//dialog")
 
@@ -155,7 +157,7 @@ def test_a_form_with_errors_is_accessible(browser: Browser, ui: str) -> None:
     assert "at least 3" in browser.error_at("appid")
     assert browser.error_at("url") == "is required"
     said = browser.error_at("allow_regex")
-    assert said.count("string") == 2, said
+    assert len(said.split("; ")) == 2, said
     is_accessible(browser)
 
     browser.fill("others", "{")
@@ -193,7 +195,7 @@ def test_what_no_crawl_can_do_is_not_offered(browser: Browser, ui: str, tracker:
     assert "is no URL" in browser.error_at("url")
 
 
-@pytest.mark.parametrize("name", ["no domain", "a..b", "http://site.example/", ".."])
+@pytest.mark.parametrize("name", ["no domain", "a..b", "http://site.example/"])
 def test_a_name_that_is_no_domain_is_refused(
     browser: Browser, ui: str, tracker: str, name: str
 ) -> None:
@@ -247,19 +249,19 @@ def test_a_page_goes_on_when_the_tracker_is_back(
 ) -> None:
     path, text = PAGES[page]
     browser.open(ui + PAGES["crawl"][0])
-    browser.see("live", "Retry all of dns")
+    browser.see("live", "dns 3")
     server.stop()
     try:
         browser.see("the tracker does not answer")
         browser.press("Pause")
         browser.until(
-            lambda: "TRACKER" in browser.script("return notices.innerText"), "why it is not"
+            lambda: AWAY in browser.script("return notices.innerText"), "why it is not"
         )
         browser.press("Close this message")
         browser.go("Overview")
         browser.until(lambda: browser.fact("Tracker") == "down", "the tracker is down")
         browser.script("location.hash = arguments[0]", path)
-        browser.until(lambda: "TRACKER" in trouble(browser), "what is wrong")
+        browser.until(lambda: AWAY in trouble(browser), "what is wrong")
         # Of what is not known nothing is said.
         assert text not in browser.text()
         assert "There are none" not in browser.text()
