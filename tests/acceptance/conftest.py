@@ -4,12 +4,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.dashboard import usual
+from tests.servers.browser import chromium
+from tests.servers.redis_server import redis_server
 from tests.servers.website import website
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.servers.browser import Browser
     from tests.servers.website import Website
 
 
@@ -27,3 +31,29 @@ def site(tmp_path: Path) -> Iterator[Website]:
     """Return the simulated web, visited by nobody yet."""
     with website(tmp_path) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the servers of a module keep their files."""
+    return tmp_path_factory.mktemp("dashboard")
+
+
+@pytest.fixture(scope="module")
+def window(browsers: None, folder: Path) -> Iterator[Browser]:
+    """Yield the one Chromium of a module."""
+    with chromium(folder) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    with usual(window) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
+    (folder / "redis").mkdir()
+    with redis_server(folder / "redis") as url:
+        yield url

@@ -11,10 +11,8 @@ import pytest
 from crawling.tracker.tracker import CrawlId, is_failure
 from rest_service.access import new_token
 from tests.acceptance.crawls import ask, submit, until, worker
-from tests.acceptance.dashboard import SLOW, end, serve, usual
-from tests.servers.browser import chromium
+from tests.acceptance.dashboard import SLOW, end, serve
 from tests.servers.kafka_server import free_ports
-from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
 if TYPE_CHECKING:
@@ -43,30 +41,6 @@ PAGES = {
     "find": ("#/find?spiderid=link&appid=newcomer&crawlid=first&url={site}", "It was fetched"),
     "submit": ("#/submit", "Levels of links"),
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("dashboard")
-
-
-@pytest.fixture(scope="module")
-def window(browsers: None, folder: Path) -> Iterator[Browser]:
-    with chromium(folder) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    with usual(window) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
-    (folder / "redis").mkdir()
-    with redis_server(folder / "redis") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,8 @@ from crawling.tracker.idleness import of_domain
 from crawling.tracker.tracker import CrawlId, DomainSetting, Submission
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask, until
-from tests.acceptance.dashboard import fail, offers, serve, site, usual
-from tests.servers.browser import chromium
+from tests.acceptance.dashboard import fail, offers, serve, site
 from tests.servers.kafka_server import free_ports
-from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,30 +32,6 @@ WORKERS = "Workers, those in trouble first"
 FAILED = CrawlId("failed", "fleet", "failed")
 #: More than a page of any list has.
 MANY = 60
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("actions")
-
-
-@pytest.fixture(scope="module")
-def window(browsers: None, folder: Path) -> Iterator[Browser]:
-    with chromium(folder) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    with usual(window) as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
-    (folder / "redis").mkdir()
-    with redis_server(folder / "redis") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from redis import Redis
 from crawling.tracker.tracker import CrawlId, Outcome
 from rest_service.access import new_token
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import fail, is_accessible, offers, serve, site, usual
-from tests.servers.browser import chromium
+from tests.acceptance.dashboard import fail, is_accessible, offers, serve, site
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
 
@@ -50,23 +49,6 @@ class Restartable:
 
     def stop(self) -> None:
         self._running.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("errors")
-
-
-@pytest.fixture(scope="module")
-def window(browsers: None, folder: Path) -> Iterator[Browser]:
-    with chromium(folder) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window: Browser) -> Iterator[Browser]:
-    with usual(window) as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ from crawling.tracker.tracker import CrawlId, Offer, TrackerConfig
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask
 from tests.acceptance.dashboard import serve
-from tests.servers.browser import chromium
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
 
@@ -49,11 +48,6 @@ def submit(tracker: str, number: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("requests")
-
-
-@pytest.fixture(scope="module")
 def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
     """Return a tracker with a crawl of which nothing is fetched, nor will be for an hour."""
     (folder / "redis").mkdir()
@@ -67,12 +61,6 @@ def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
 def ui(folder: Path, tracker: str) -> Iterator[str]:
     with serve(folder, tracker, free_ports(1)[0]) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def window(browsers: None, folder: Path) -> Iterator[Browser]:
-    with chromium(folder) as browser:
-        yield browser
 
 
 @pytest.fixture

@@ -7,12 +7,16 @@ import pytest
 
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import TrackerConfig
+from tests.integration.monitoring import monitored
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from redis import Redis
+
     from crawling.tracker.tracker import Tracker
+    from tests.integration.monitoring import Monitored
     from tests.integration.tracking import MakeTracker
 
 #: How many shards the tracker over shards has, on a cluster of three.
@@ -75,3 +79,12 @@ async def make_tracker(tracker_kind: str, tracker_url: str) -> AsyncIterator[Mak
 @pytest.fixture
 async def tracker(make_tracker: MakeTracker) -> Tracker:
     return await make_tracker()
+
+
+@pytest.fixture
+async def kafka(
+    redis: Redis, redis_url: str, kafka_hosts: str, topic_prefix: str
+) -> AsyncIterator[Monitored]:
+    redis.ping()
+    async with monitored(redis_url, kafka_hosts, topic_prefix) as made:
+        yield made

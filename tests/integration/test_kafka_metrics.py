@@ -8,20 +8,16 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from kafka import KafkaProducer
 from prometheus_client import CollectorRegistry
 
 from crawling.service.kafka import KafkaReader, kafka_config
 from kafka_monitor.metrics import KafkaMetrics
-from tests.integration.monitoring import monitored
 from tests.integration.tracking import until
 from tests.scraping import free_port, labels_of, scraped, value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from redis import Redis
+    import pytest
 
     from tests.integration.monitoring import Monitored
 
@@ -30,15 +26,6 @@ INTAKE = "fleet_kafka_intake_seconds"
 
 def crawl(number: int, **fields: Any) -> dict[str, Any]:
     return {"url": f"http://{number}.com/", "appid": "app", "crawlid": f"c{number}", **fields}
-
-
-@pytest.fixture
-async def kafka(
-    redis: Redis, redis_url: str, kafka_hosts: str, topic_prefix: str
-) -> AsyncIterator[Monitored]:
-    redis.ping()
-    async with monitored(redis_url, kafka_hosts, topic_prefix) as made:
-        yield made
 
 
 async def test_the_lag_is_what_was_not_read_yet(

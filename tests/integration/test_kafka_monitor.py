@@ -22,7 +22,6 @@ from tests.servers.redis_fleets import answers, redis_alone
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.integration.monitoring import Monitored
@@ -36,15 +35,6 @@ def crawl(number: int, **fields: Any) -> dict[str, Any]:
         "crawlid": f"c{number}",
         **fields,
     }
-
-
-@pytest.fixture
-async def kafka(
-    redis: Redis, redis_url: str, kafka_hosts: str, topic_prefix: str
-) -> AsyncIterator[Monitored]:
-    redis.ping()
-    async with monitored(redis_url, kafka_hosts, topic_prefix) as made:
-        yield made
 
 
 async def test_a_crawl_request_becomes_a_crawl(
