@@ -11,11 +11,11 @@ DEPTH  ?= 2
 #: Processes that share the tests; most of them wait most of the time.
 JOBS   ?= 3
 
-.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl docs chart clean redis kafka shells chromium prometheus
+.PHONY: help crawl test test-newest test-oldest lint bench mutations soak soak-doors soak-crawl docs clean redis kafka shells chromium prometheus helm
 
 help:
 	@echo "make crawl URL=https://example.com [DEPTH=2] [SAVE=pages.tar.gz] [ARGS=...]"
-	@echo "make test | lint | bench | mutations | soak | soak-doors | soak-crawl | docs | chart | clean"
+	@echo "make test | lint | bench | mutations | soak | soak-doors | soak-crawl | docs | clean"
 
 crawl: $(VENV)/installed
 	@test -n "$(URL)" || { echo "make crawl: say which site: make crawl URL=https://example.com" >&2; exit 2; }
@@ -23,8 +23,8 @@ crawl: $(VENV)/installed
 
 test: test-newest test-oldest
 
-test-newest: $(VENV)/installed-test redis kafka shells chromium prometheus
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone and not chart' $(ARGS)
+test-newest: $(VENV)/installed-test redis kafka shells chromium prometheus helm
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not alone' $(ARGS)
 	$(BIN)/python -m pytest -m alone $(ARGS) || [ $$? = 5 ] # 5: ARGS choose none
 
 test-oldest: $(VENV)-oldest/installed-test redis
@@ -51,11 +51,6 @@ soak-doors: $(VENV)/installed-test redis kafka
 soak-crawl: $(VENV)/installed-test redis
 	$(BIN)/python -m pytest tests/acceptance/test_kill.py --soak $(or $(MINUTES),10) $(ARGS)
 
-#: Apart from `make test`: building Helm from its Go module takes minutes.
-chart: $(VENV)/installed-test
-	@tools/need-helm >/dev/null
-	$(BIN)/python -m pytest -m chart $(ARGS)
-
 docs: $(VENV)/installed-docs
 	$(BIN)/mkdocs build --strict
 	@echo "build/docs/index.html"
@@ -74,6 +69,10 @@ chromium:
 
 prometheus:
 	@tools/need-prometheus
+
+#: At a desk its tests are skipped without it.
+helm: $(VENV)/installed-test
+	@PIP=$(BIN)/pip tools/need-helm >/dev/null || test -z "$$CI"
 
 $(VENV)/installed: setup.py pyproject.toml
 	tools/make-venv "$(PYTHON)" $(VENV)

@@ -175,6 +175,7 @@ def _comparison(runs: dict[str, Any], ratios: dict[str, list[float]]) -> Table:
         pair = f"{ours} : {theirs}"
         rates = [median([run["pages"] for run in runs[name]]) for name in (ours, theirs)]
         by_rate = f"{rates[0] / rates[1]:.2f}"
-        rows.append([pair, by_rate, spread(ratios[pair], "2f"), f"at least {target:g}"])
+        promised = f"at least {target:g}" if target else ""
+        rows.append([pair, by_rate, spread(ratios[pair], "2f"), promised])
     head = ["", "pages/s, by turns", "pages/s of CPU, both at once", "promised"]
     return Table("How many times faster (medians; min / median / max)", head, rows)

@@ -65,12 +65,16 @@ def scrapy(race: Race, *options: str, python: str = sys.executable) -> list[str]
     ]
 
 
-def scrapy_redis(race: Race) -> list[str]:
+def scrapy_redis(race: Race, spider: str = "on_scrapy_redis.py") -> list[str]:
     with Redis.from_url(race.redis) as client:
         client.lpush("bare:start_urls", race.start)
-    spider = str(SPIDERS / "on_scrapy_redis.py")
     python = str(CACHE / "scrapy-redis" / "bin" / "python")
-    return scrapy(race, "-s", f"REDIS_URL={race.redis}", spider, python=python)
+    return scrapy(race, "-s", f"REDIS_URL={race.redis}", str(SPIDERS / spider), python=python)
+
+
+def scrapy_redis_items(race: Race) -> list[str]:
+    """Return scrapy-redis with its RedisPipeline: it too sends each page somewhere."""
+    return scrapy_redis(race, "saving_on_scrapy_redis.py")
 
 
 def worker(race: Race) -> list[str]:
@@ -111,13 +115,15 @@ PEERS = {
         Peer("scrapy, tuned", _tuned),
         Peer("scrapy, JSON lines", lambda race: _bare(race, "-O", f"{race.folder}/x.jsonl")),
         Peer("scrapy-redis", scrapy_redis, on_redis=True),
+        Peer("scrapy-redis, items", scrapy_redis_items, on_redis=True),
         Peer("crawlee", crawlee),
     )
 }
-#: Ours, whose it is compared to, and how many times faster it has to be.
-PAIRS = (
+#: Ours, whose it is compared to, and how many times faster it has to be, if that was asked.
+PAIRS: tuple[tuple[str, str, float | None], ...] = (
     ("cluster", "scrapy", 6.0),
     ("cluster", "scrapy-redis", 12.0),
+    ("cluster", "scrapy-redis, items", None),
     ("fleet, WARC", "scrapy, JSON lines", 5.0),
 )
 

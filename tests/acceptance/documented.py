@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.acceptance.cluster import Cluster
 
 #: What serves until SIGTERM.
-SERVING = re.compile(r"(\w+=\S+ )*fleet (kafka-monitor|redis-monitor|worker)\b(?!s)")
+SERVING = re.compile(r"(\w+=\S+ )*fleet (kafka-monitor|redis-monitor|worker|serve)\b(?!s)")
 
 
 def blocks(page: str, kind: str) -> list[str]:

@@ -26,6 +26,8 @@ from tests.servers.redis_server import redis_server
 from tests.servers.small_site import Answer, small_site
 
 ROOT = Path(__file__).parents[2]
+STATIC = ROOT / "rest" / "rest_service" / "static"
+DASHBOARD = {str(file.relative_to(STATIC)) for file in STATIC.rglob("*") if file.is_file()}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -175,6 +177,7 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
         )
         assert asked.status_code == 200
         assert asked.json()["accepted"] == 1
+        assert seen(f"http://127.0.0.1:{port}/ui/") == DASHBOARD
         said = subprocess.run(
             dump, env=environment("crawler"), capture_output=True, check=True, timeout=60
         )
@@ -185,6 +188,15 @@ def test_the_steps_of_the_image_make_the_cluster_of_the_compose_file(
             assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
 
     assert json.loads(said.stdout)["body"] == "<p>home</p>"
+
+
+def seen(ui: str) -> set[str]:
+    """Return the files of the dashboard that are served as they are in the checkout."""
+    return {
+        name
+        for name in DASHBOARD
+        if httpx.get(ui + name).content == (STATIC / name).read_bytes()
+    }
 
 
 def _succeeds(command: list[str], environment: dict[str, str]) -> bool:

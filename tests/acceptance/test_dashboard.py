@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -30,6 +32,8 @@ CRAWL = CrawlId("link", "newcomer", "first")
 #: Tables of what has ended, on the page of a crawl.
 STATUSES = "What is done or has failed, by the status of its last answer"
 DEPTHS = "What is done or has failed, by depth: links from a seed"
+#: Pages of the site that are not broken, and all with the two that are, and the first.
+GOOD, ALL = 30, 33
 #: Everything that is shown must be text, whatever is in it.
 HOSTILE = "<img src=x onerror=pwned=1>/a b"
 PAGES = {
@@ -47,10 +51,10 @@ PAGES = {
 def site() -> Iterator[SmallSite]:
     """Return a site some of whose pages are broken."""
     broken = [f'<a href="/broken/{number}">page</a>' for number in range(2)]
-    pages = [f'<a href="/page/{number}">page</a>' for number in range(12)]
+    pages = [f'<a href="/page/{number}">page</a>' for number in range(GOOD)]
     with small_site() as running:
         running.answers = {
-            f"/page/{number}": Answer(200, b"<p>page</p>", HTML) for number in range(12)
+            f"/page/{number}": Answer(200, b"<p>page</p>", HTML) for number in range(GOOD)
         }
         _break(running)
         running.answers["/"] = Answer(200, "".join(broken + pages).encode(), HTML)
@@ -173,7 +177,7 @@ def lists_are_as_the_tracker(browser: Browser, tracker: str) -> None:
 
 def overview_is_as_the_tracker(browser: Browser, tracker: str) -> None:
     browser.go("Overview")
-    browser.until(lambda: browser.fact("Done") == "15", "the tracker's sum")
+    browser.until(lambda: browser.fact("Done") == str(ALL), "the tracker's sum")
     names = ("Queued", "Waiting for a retry", "In flight", "Failed", "Workers", "Crawls")
     assert [browser.fact(name) for name in names] == ["0", "0", "0", "0", "1", "1 finished"]
     status = books(tracker)
@@ -218,6 +222,7 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.fill("window", "1")
     browser.press("Set throttle")
     browser.see("127.0.0.1: throttle set")
+    changed = time.monotonic()
     [setting] = _set(tracker)
     assert (setting.domain, setting.hits, setting.window) == ("127.0.0.1", 1000, 1.0)
 
@@ -230,10 +235,22 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.script("document.querySelector('td a').click()")
     browser.see("100 %", "Nothing has failed")
     browser.until(lambda: same_as_tracker(browser, tracker), "the tracker's numbers")
-    assert shown(browser)["done"] == 15
-    assert counted(browser, STATUSES) == books(tracker).by_status == {200: 15}
-    assert counted(browser, DEPTHS) == books(tracker).by_depth == {0: 1, 1: 14}
+    assert shown(browser)["done"] == ALL
+    assert counted(browser, STATUSES) == books(tracker).by_status == {200: ALL}
+    assert counted(browser, DEPTHS) == books(tracker).by_depth == {0: 1, 1: ALL - 1}
+    assert most_in_a_window(site, until=changed) <= int(SLOW["QUEUE_HITS"])
+    assert most_in_a_window(site, since=changed) > int(SLOW["QUEUE_HITS"])
     overview_is_as_the_tracker(browser, tracker)
+
+
+def most_in_a_window(site: SmallSite, since: float = 0.0, until: float = inf) -> int:
+    """Return how often the site was asked within one window of the workers' throttle, at most.
+
+    A tenth less than the window: requests do not take the same time to arrive.
+    """
+    times = [asked.time for asked in site.asked if since < asked.time < until]
+    window = 0.9 * float(SLOW["QUEUE_WINDOW"])
+    return max(sum(0 <= other - time < window for other in times) for time in times)
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +323,7 @@ def test_workers_have_their_pages_and_memory(browser: Browser, ui: str, tracker:
         shown = [row[5:] for row in browser.rows("Workers, those in trouble first")]
         rate, memory = round(told.rate, 1), round(told.memory / 1e6, 1)
         expected = [str(told.pages), f"{rate:g}/s", f"{memory:g} MB"]
-        return told.pages >= 15 and shown == [expected]
+        return told.pages >= ALL and shown == [expected]
 
     # A worker tells with each renewal, every third of LEASE_TIMEOUT.
     until(same, "what the worker told last", patience=90)

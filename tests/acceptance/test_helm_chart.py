@@ -24,7 +24,6 @@ README = (CHART / "README.md").read_text("utf-8")
 HOWTO = (ROOT / "docs" / "howto" / "run_on_kubernetes.md").read_text("utf-8")
 KUBERNETES = ("1.27", "1.34")
 
-pytestmark = pytest.mark.chart
 REST = {name for name in vars(rest_settings) if name.isupper()}
 
 SERVERS, SCALED, TRACED = (

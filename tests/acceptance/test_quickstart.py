@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import httpx
+
 from tests.acceptance.cluster import cluster
-from tests.acceptance.crawls import stop, until
+from tests.acceptance.crawls import ROOT, stop, until
 from tests.acceptance.documented import Reader, commands
+from tests.servers.kafka_server import free_ports
 from tests.servers.small_site import Answer, SmallSite, small_site
 
 if TYPE_CHECKING:
@@ -57,6 +60,37 @@ def test_the_cluster_of_the_quickstart_crawls(
     [workers] = [text for command, text in said.items() if "workers" in command]
     assert workers.count("  link  ") == 2
     print(doctor)  # noqa: T201 with -s, for the docs
+
+
+def test_the_dashboard_of_the_quickstart_shows_the_crawl(tmp_path: Path) -> None:
+    [serve] = [line for line in commands(PAGE, "console rest") if line.startswith("fleet")]
+    tracker = serve.split()[-1]
+    crawl = next(line for line in commands(PAGE, "console") if line.endswith(tracker))
+    [port] = free_ports(1)
+    base = f"http://127.0.0.1:{port}"
+    with (
+        cluster("none", "demo", tracker, tmp_path, REST_PORT=str(port)) as settings,
+        small_site() as site,
+    ):
+        serve_two_pages(site)
+        reader = Reader(settings, tmp_path, {"https://example.com": site.url("/")})
+        reader.type(crawl)
+
+        reader.type(serve)
+
+        until(lambda: _answers(f"{base}/readyz"), "the service is ready")
+        assert "<title>" in httpx.get(f"{base}/ui/").text
+        [shown] = httpx.get(f"{base}/api/v1/crawls").json()["crawls"]
+        assert (shown["state"], shown["done"]) == ("finished", 2)
+        assert [stop(process) for process in reader.serving] == [0]
+    assert base in (ROOT / "docs" / PAGE).read_text("utf-8").replace("5343", str(port))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_a_worker_joins_the_crawl_of_the_quickstart(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,11 +20,12 @@ class Answer(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """One request as the site saw it; *host* without the port."""
+    """One request as the site saw it; *host* without the port, *time* of its monotonic clock."""
 
     host: str
     path: str
     headers: Mapping[str, str]
+    time: float
 
 
 @dataclass
@@ -75,7 +77,7 @@ def _handler(site: SmallSite) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             host = self.headers.get("Host", "").partition(":")[0]
-            answer = site.answer(Asked(host, self.path, dict(self.headers)))
+            answer = site.answer(Asked(host, self.path, dict(self.headers), time.monotonic()))
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
