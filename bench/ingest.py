@@ -1,4 +1,4 @@
-"""A million known URLs from a file into Redis, by `fleet crawl --known`."""
+"""Ten million known URLs from a file into Redis, by `fleet crawl --known`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from tests.servers.redis_server import redis_server
 if TYPE_CHECKING:
     from crawling.tracker.tracker import Tracker
 
-URLS, DOMAINS = 1_000_000, 100_000
+URLS, DOMAINS = 10_000_000, 100_000
 CRAWL = CrawlId("link", "fleet", "ingest")
 #: Seconds until a run that does not end is given up.
-PATIENCE = 600.0
+PATIENCE = 1800.0
 
 
 def measure(urls: int = URLS) -> dict[str, Any]:
@@ -98,7 +98,8 @@ async def _until_queued(tracker: Tracker, urls: int) -> None:
 def tables(result: dict[str, Any]) -> list[Table]:
     head = ["", "measured", "promised"]
     rows = [
-        ["seconds, start of the process included", f"{result['seconds']:.1f}", "less than 60"],
+        ["seconds, start of the process included", f"{result['seconds']:.1f}", ""],
+        ["URLs a second", f"{result['urls'] / result['seconds']:,.0f}", "60,000"],
         ["CPU seconds of the process", f"{result['cpu']:.1f}", ""],
         ["peak memory of the process, MB", f"{result['rss'] / 1e6:.0f}", "less than 300"],
         ["Redis bytes a queued URL, dupefilter included", f"{result['redis_bytes']:.0f}", ""],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,8 @@ SPIDERS: dict[str, type[Spider]] = {
 }
 #: Requests per submit: one round trip and one short transaction.
 BATCH = 1000
+#: Submits on their way at once: the tracker has the next when it is done with one.
+MOST_SENT = 3
 #: Seconds that a bulk submit keeps the crawl open between two batches.
 HOLD = 60.0
 #: Seconds between two tries of a submit while the tracker is away.
@@ -182,8 +185,7 @@ class CrawlManager:
         shared = bound_to_seeds(self.options.shared, map(self._url, seeds))
         options = replace(self.options, shared=shared)
         await tracker.submit(self.crawl_id, (), options, entry="known", hold=HOLD)
-        for batch in batches(explored):
-            await self._submit(tracker, self._offers(batch), "explored")
+        await self._submit_all(tracker, explored, "explored")
         due = [seed for seed in seeds if await self._state(tracker, seed) in DUE]
         await self._submit(tracker, self._offers(due), "seed")
         await self._submit(tracker, self._offers(islice(known, BATCH)), "known")
@@ -199,17 +201,20 @@ class CrawlManager:
                 )
 
     async def _feed(self, tracker: Tracker, known: Iterator[str]) -> None:
-        """Submit the rest of the known; the next batch is made while the last is on its way."""
-        sending: asyncio.Task[None] | None = None
-        for batch in batches(known):
+        """Submit the rest of the known, then let the crawl end."""
+        await self._submit_all(tracker, known, "known")
+        await self._submit(tracker, [], "known", hold=0.0)
+
+    async def _submit_all(self, tracker: Tracker, entries: Iterable[str], entry: Entry) -> None:
+        """Submit in batches; the next one is made while others are on their way."""
+        sending: deque[asyncio.Task[None]] = deque()
+        for batch in batches(entries):
             # In a thread: here it would keep the loop from sending.
             offers = await asyncio.to_thread(self._offers, batch)
-            if sending is not None:
-                await sending
-            sending = asyncio.create_task(self._submit(tracker, offers, "known"))
-        if sending is not None:
-            await sending
-        await self._submit(tracker, [], "known", hold=0.0)
+            if len(sending) == MOST_SENT:
+                await sending.popleft()
+            sending.append(asyncio.create_task(self._submit(tracker, offers, entry)))
+        await asyncio.gather(*sending)
 
     async def _submit(
         self, tracker: Tracker, offers: Sequence[Offer], entry: Entry, hold: float = HOLD

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 #: Letters that are read at once, and seconds to wait for the first.
 BATCH, WAIT = 500, 1.0
+#: What a log line about a page says of it.
+WHOSE = ("appid", "crawlid", "spiderid", "requestid")
 
 
 class Relay:
@@ -38,8 +40,13 @@ class Relay:
     async def failures(self) -> None:
         """Pass on some requests that failed for good."""
         letters = await self._mailbox.failures(BATCH, WAIT)
-        await asyncio.gather(*(self._outbound.report(letter.body) for letter in letters))
+        await asyncio.gather(*(self._report(letter.body) for letter in letters))
         await self._mailbox.reported([letter.id for letter in letters])
+
+    async def _report(self, failure: Mapping[str, Any]) -> None:
+        await self._outbound.report(failure)
+        whose = {name: failure[name] for name in WHOSE}
+        logger.debug("Sent failure to kafka", extra={"action": "report", **whose})
 
     async def _tell(self, event: Mapping[str, Any]) -> None:
         if event["action"] == "expired":

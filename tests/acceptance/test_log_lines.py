@@ -52,10 +52,12 @@ def test_each_line_of_each_process_is_as_documented(
             "rest-service": fleet_command("serve", "--port", str(port)),
         }
         for kind, command in kinds.items():
-            fleet.start(*command, LOG_JSON="1", SC_LOG_JSON="1")
+            level = {"LOG_LEVEL": "DEBUG"} if kind == "redis-monitor" else {}
+            fleet.start(*command, LOG_JSON="1", SC_LOG_JSON="1", **level)
             # `start` has just opened it.
             files[kind] = max(tmp_path.glob("stderr-*.txt"), key=lambda path: path.name)
         events, pages = fleet.listen("outbound"), fleet.listen("crawled")
+        failures = fleet.listen("failed")
         crawl = {"appid": "test", "crawlid": "logged", "maxdepth": LEVELS}
         fleet.feed({"url": site.start(0), **crawl, "allow_regex": [site.allowed(0)]})
         events.until(lambda seen: seen, "the crawl has finished")
@@ -69,7 +71,7 @@ def test_each_line_of_each_process_is_as_documented(
         events.until(lambda seen: any(each.get("uuid") == "u1" for each in seen), "info")
         for process in fleet.processes:
             stop(process)
-        messages = pages.settle_down()
+        messages, failed = pages.settle_down(), failures.settle_down()
         delivered = {page["requestid"] for page in messages}
         first = {page["crawlid"]: page["requestid"] for page in messages if not page["depth"]}
 
@@ -94,8 +96,11 @@ def test_each_line_of_each_process_is_as_documented(
     assert sent == delivered
     for kind, crawlid in (("kafka-monitor", "logged"), ("rest-service", "asked")):
         taken = [line for line in lines[kind] if line.get("action") == "ingest"]
-        ids = [line["requestid"] for line in taken if "requestid" in line]
+        ids = [line["requestid"] for line in taken if line.get("crawlid") == crawlid]
         assert ids == [first[crawlid]]
+    reported = [line for line in lines["redis-monitor"] if line.get("action") == "report"]
+    assert {line["requestid"] for line in reported} == {each["requestid"] for each in failed}
+    assert failed
 
 
 TALKER = """

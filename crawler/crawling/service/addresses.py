@@ -30,17 +30,24 @@ def is_private(host: str) -> bool:
 
 def literal(host: str) -> IPv4Address | IPv6Address | None:
     """Return the address that *host* spells in any of its forms, None for a name."""
+    if not may_be_literal(host):
+        return None
     try:
         return ip_address(host.partition("%")[0])
     except ValueError:
         pass
-    # inet_aton would read "1.2.3.4 and more" too, and a name cannot begin like this.
+    # inet_aton would read "1.2.3.4 and more" too.
     if not host[:1].isdigit() or not host.isascii() or " " in host:
         return None
     try:
         return IPv4Address(socket.inet_aton(host))
     except OSError:
         return None
+
+
+def may_be_literal(host: str) -> bool:
+    """Return whether *host* begins as addresses do; of others `ip_address` raises, slowly."""
+    return host[:1].isdigit() or ":" in host
 
 
 @lru_cache(maxsize=10_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha1
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from tldextract import TLDExtract
 from w3lib.url import canonicalize_url
 
 from crawling.exceptions import RequestError
+from crawling.service.addresses import may_be_literal
 from crawling.service.text import without_logins
 
 #: Longest URL that is fetched, in characters: what browsers and servers agree on
@@ -71,10 +73,9 @@ def host_of(url: str) -> str:
 def host_domain(host: str) -> str:
     """Return the registered domain of a host name or IP address (without brackets)."""
     host = ascii_host(host)
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
+    if may_be_literal(host):
+        with suppress(ValueError):
+            return str(ipaddress.ip_address(host))
     parts = _split_host(host)
     if parts.suffix:
         return f"{parts.domain}.{parts.suffix}" if parts.domain else host
