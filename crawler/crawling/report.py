@@ -93,6 +93,8 @@ def status_text(status: CrawlStatus) -> str:
         f"spider {printable(crawl.spiderid)}, app {printable(crawl.appid)}, "
         f"epoch {status.epoch}, {seconds:.0f} s, {size_text(status.size)}"
     )
+    if status.boost:
+        head += f", counts {status.boost:+d}"
     return "\n".join([head, *ledger_lines(status)])
 
 

@@ -169,6 +169,7 @@ def books_json(status: CrawlStatus) -> dict[str, Any]:
         "leased": status.leased,
         "started": status.started,
         "ended": status.ended,
+        "priority": status.boost,
     }
 
 

@@ -142,10 +142,11 @@ class Events:
 def _changed(one: Snapshot, other: Snapshot) -> list[str]:
     """Return which lists of the API are others than they were."""
     crawls, settings = one.crawls != other.crawls, one.settings != other.settings
+    deferred = one.deferrals != other.deferrals
     are_others = {
         "crawls": crawls,
         "domain-settings": settings,
-        "domains": crawls or settings,
+        "domains": crawls or settings or deferred,
         "workers": one.workers != other.workers,
     }
     return [name for name, is_other in are_others.items() if is_other]

@@ -36,6 +36,7 @@ CRAWL: Example = {
     "domain_max_pages": None,
     "max_pages": None,
     "expires": None,
+    "priority": 0,
 }
 CRAWLS: Example = {"crawls": [CRAWL], "total": 1, "next": None}
 WAITING: Example = {

@@ -58,14 +58,17 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = time.monotonic(), 500
+        began, status, method = time.monotonic(), 500, scope["method"]
+        if method == "HEAD":
+            # Answered as GET is; the server, by its own scope, sends no body.
+            scope = {**scope, "method": "GET"}
 
         async def sent(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *HEADERS]
-                self._count(scope, status, time.monotonic() - began)
+                self._count(scope, method, status, time.monotonic() - began)
             await send(message)
 
         await self._answer(scope, receive, sent)
@@ -97,14 +100,13 @@ class Guard:
 
         await self._app(scope, received, send)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in METHODS else "other"
-        labels = (_template(scope), method)
+    def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        labels = (_template(scope), method if method in METHODS else "other")
         self._metrics.requests.labels(*labels, str(status)).inc()
         self._metrics.seconds.labels(*labels).observe(seconds)
         fields: dict[str, Any] = {
             "action": "request",
-            "method": scope["method"],
+            "method": method,
             "path": scope["path"],
             "status": status,
             "seconds": round(seconds, 4),

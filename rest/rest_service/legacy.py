@@ -35,6 +35,8 @@ KEPT = 3600
 OURS = ("/api/", "/healthz", "/readyz", "/metrics", "/ui")
 #: What the actions that only look at crawls are called; the others change them.
 LOOKING = frozenset({"info", "trace"})
+#: What a log line repeats of a message.
+NAMES = ("appid", "crawlid", "spiderid", "uuid")
 
 _POLL = Schema(
     {
@@ -136,6 +138,9 @@ class Legacy:
         waiting = kafka.wait_for(uuid) if uuid else None
         try:
             await kafka.send(await request.body(), message.get("crawlid"))
+            # Which page it begins is known when Kafka has it: its id has partition and offset.
+            named = {name: message[name] for name in NAMES if name in message}
+            logger.info("Fed request", extra={"action": "feed", **named})
             if waiting is None:
                 return wrapped()
             return wrapped(await asyncio.wait_for(asyncio.shield(waiting), self._patience))

@@ -64,6 +64,7 @@ class Crawl(Model):
     domain_max_pages: int | None
     max_pages: int | None
     expires: float | None = Field(description="Unix seconds.")
+    priority: int = Field(description="Added to the priority of each request.")
 
 
 def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
@@ -90,6 +91,7 @@ def crawl_json(status: CrawlStatus, rate: float) -> dict[str, Any]:
         "domain_max_pages": options.domain_max_pages,
         "max_pages": options.max_pages,
         "expires": options.expires or None,
+        "priority": status.boost,
     }
 
 

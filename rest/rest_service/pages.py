@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from kafka import KafkaConsumer, TopicPartition
 from kafka.partitioner.default import murmur2
 
+from crawling.exceptions import Unavailable
 from crawling.service.kafka import KafkaClient, kafka_config, topic_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Messages that are read in one step backwards, and in all; seconds that this may take.
 STEP, MOST, PATIENCE = 200, 5000, 8.0
+#: Who may ask at once, the one that is served included.
+MOST_ASKING = 4
 
 
 class Found(NamedTuple):
@@ -36,11 +39,18 @@ class NewestPages(KafkaClient):
         self._topic = topic_of(self.config.prefix, "crawled")
         # One at a time: each holds up to a step of messages in memory.
         self._lock = asyncio.Lock()
+        self._asking = 0
 
     async def newest(self, crawl: CrawlId, limit: int, *, with_body: bool) -> Found:
-        """Return pages of *crawl*, newest first; raise `Unavailable`."""
-        async with self._lock:
-            return await self.run(self._newest, crawl, limit, with_body)
+        """Return pages of *crawl*, newest first; raise `Unavailable`, also when too many ask."""
+        if self._asking == MOST_ASKING:
+            raise Unavailable(f"{MOST_ASKING} others ask for pages; ask again")
+        self._asking += 1
+        try:
+            async with self._lock:
+                return await self.run(self._newest, crawl, limit, with_body)
+        finally:
+            self._asking -= 1
 
     def close(self) -> None:
         self.thread.shutdown(wait=False)

@@ -107,6 +107,7 @@ def test_a_crawl_is_raised_and_its_failures_retried_by_domain(
     where = ("--tracker", tracker, "--crawlid", "c1")
 
     assert fleet("prioritize", *where, "20", cwd=tmp_path).stdout == "c1: counts +20\n"
+    assert ", counts +20\n" in fleet("status", *where, cwd=tmp_path).stdout
     retried = fleet("retry", *where, "--domain", "x.com", cwd=tmp_path).stdout
 
     assert retried == "c1: 0 requests queued again\n"

@@ -65,7 +65,9 @@ def test_each_line_of_each_process_is_as_documented(
         until(lambda: answers(f"{rest}/readyz"), "the service is ready")
         asked = {"url": site.start(0), "appid": "test", "crawlid": "asked", "maxdepth": 0}
         httpx.post(f"{rest}/api/v1/crawls", json=asked).raise_for_status()
-        events.until(lambda seen: len(seen) > 1, "the crawl asked for by REST has finished")
+        fed = {**asked, "crawlid": "fed"}
+        httpx.post(f"{rest}/feed", json=fed).raise_for_status()
+        events.until(lambda seen: len(seen) > 2, "the crawls asked for by REST have finished")
         info = {"action": "info", "appid": "test", "uuid": "u1", "spiderid": "link"}
         fleet.feed({**info, "crawlid": "logged"})
         events.until(lambda seen: any(each.get("uuid") == "u1" for each in seen), "info")
@@ -98,6 +100,8 @@ def test_each_line_of_each_process_is_as_documented(
         taken = [line for line in lines[kind] if line.get("action") == "ingest"]
         ids = [line["requestid"] for line in taken if line.get("crawlid") == crawlid]
         assert ids == [first[crawlid]]
+    [told] = [line for line in lines["rest-service"] if line.get("action") == "feed"]
+    assert told["crawlid"] == "fed"
     reported = [line for line in lines["redis-monitor"] if line.get("action") == "report"]
     assert {line["requestid"] for line in reported} == {each["requestid"] for each in failed}
     assert failed

@@ -8,6 +8,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewPartitions
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 
 from crawling.exceptions import ConfigError, RequestError, TooLarge, Unavailable
@@ -81,6 +84,30 @@ async def test_a_reader_tells_how_far_it_is_behind(kafka_hosts: str, topic_prefi
 
     await reader.rewind({(topic_prefix, 0): 0, (topic_prefix, 1): 0, ("another", 0): 0})
     assert await reader.lag() == 10
+    await sender.close()
+    await reader.close()
+
+
+async def test_partitions_that_a_topic_gets_later_are_read_from_their_beginning(
+    kafka_hosts: str, topic_prefix: str
+) -> None:
+    config = KafkaConfig((kafka_hosts,), topic_prefix, partitions=1)
+    sender = await opened(KafkaSender(config))
+    await sender.send(topic_prefix, b"before")
+    reader = await opened(KafkaReader(config, [topic_prefix], None, from_beginning=False))
+
+    admin = AdminClient({"bootstrap.servers": kafka_hosts})
+    admin.create_partitions([NewPartitions(topic_prefix, 3)])[topic_prefix].result()
+    other = Producer({"bootstrap.servers": kafka_hosts})
+    for partition in range(3):
+        other.produce(topic_prefix, b"after %d" % partition, partition=partition)
+    other.flush()
+
+    records = await read(reader, 3)
+    assert {(each.partition, each.value) for each in records} == {
+        (partition, b"after %d" % partition) for partition in range(3)
+    }
+    assert await reader.lag() == 0
     await sender.close()
     await reader.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -147,6 +148,8 @@ async def test_a_crawl_is_raised_above_others(rest: Served, tracker: Tracker) ->
 
     assert changed == {"changed": True}
     assert [each.highest for each in await tracker.queued(OTHER)] == [80]
+    assert (await rest.get("/crawls/link/tests/second"))["priority"] == 10
+    assert (await rest.get(ONE))["priority"] == 0
 
 
 async def test_failures_are_listed_and_queued_again(rest: Served, tracker: Tracker) -> None:
@@ -353,6 +356,8 @@ async def test_a_crawl_that_makes_no_sense_is_refused_with_path_and_reason(
         (("PUT", "/domains/a.example/limit", b'{"hits": 0, "window": 1}'), 400, "hits"),
         (("PUT", "/domains/a.example/limit", b'{"hits": 1}'), 400, "window"),
         (("POST", "/domains/a.example/defer", b'{"seconds": -1}'), 400, "seconds"),
+        (("POST", "/domains/a.example/defer", b'{"seconds": NaN}'), 400, "seconds"),
+        (("PUT", "/domains/a.example/limit", b'{"hits": 1, "window": 1e999}'), 400, "window"),
         (("GET", "/nothing", None), 404, None),
         (("PATCH", "/crawls", None), 405, None),
         (("GET", f"{ONE}/pages", None), 409, None),
@@ -377,7 +382,7 @@ async def test_bad_input_is_answered_with_a_problem(
 
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    problem = answer.json()
+    problem = json.loads(answer.text, parse_constant=pytest.fail)
     assert problem["status"] == status
     assert problem["detail"]
     if field is not None:

@@ -18,6 +18,7 @@ from kafka_monitor import settings as kafka_defaults
 from kafka_monitor.service import serve as kafka_monitor
 from redis_monitor import settings as redis_defaults
 from redis_monitor.service import serve as redis_monitor
+from rest_service.pages import MOST_ASKING
 from tests.integration.serving import serving
 from tests.integration.tracking import until
 
@@ -428,6 +429,12 @@ async def test_the_newest_pages_of_a_crawl_come_from_kafka(cluster_of: Fleet) ->
         few = await served.get("/crawls/link/tests/first/pages", limit=2, body=True)
         assert [page["body"] for page in few["pages"]] == ["text", "text"]
         assert (few["complete"], few["looked_at"]) == (False, 200)
+        path = "/api/v1/crawls/link/tests/first/pages"
+        many = await asyncio.gather(*(served.client.get(path) for _ in range(2 * MOST_ASKING)))
+        assert [answer.status_code for answer in many].count(503) == MOST_ASKING
+        refused = next(answer for answer in many if answer.status_code == 503)
+        assert refused.headers["Retry-After"]
+        await served.get("/crawls/link/tests/first/pages", limit=1)
 
 
 async def has_pages(served: Served, newest: int) -> bool:

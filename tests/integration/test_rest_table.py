@@ -67,6 +67,8 @@ UP = [
         {**DONE, "data": {"poll_id": "late"}},
     ),
     Row("poll, not found", "POST", "/poll", {"poll_id": "x" * 100}, 404, NOT_FOUND),
+    Row("HEAD /", "HEAD", "/", None, 200, None),
+    Row("HEAD of what only takes POST", "HEAD", "/feed", None, 404, None),
     Row("feed as any JSON type", "POST", "/feed", CRAWL, 200, DONE, "application/x+json"),
 ]
 #: With a Kafka that is not there.
@@ -127,6 +129,8 @@ async def answered(served: Served, row: Row) -> tuple[str, int, Any]:
     sent = row.body if isinstance(row.body, bytes) else json.dumps(row.body).encode()
     content = None if row.body is None else sent
     answer = await served.client.request(row.method, row.path, content=content, headers=headers)
+    if row.method == "HEAD":
+        return row.row, answer.status_code, answer.text or None
     body = said(answer, answer.status_code)
     if row.path == "/" and row.status == 200:
         assert len(body.pop("my_id")) in {8, 12}

@@ -40,6 +40,7 @@ async def test_a_boost_replaces_the_one_before(tracker: Tracker) -> None:
     assert await tracker.prioritize(OTHER, 20)
     assert await tracker.prioritize(OTHER, 5)
 
+    assert [(await books(tracker, each)).boost for each in (CRAWL, OTHER)] == [0, 5]
     assert paths(await lease(tracker)) == ["a", "b"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,5 +33,11 @@ def _name(value: Any) -> str | None:
 def shown_problem(problem: Problem) -> dict[str, Any]:
     """Return a problem as JSON, its value cut where it is long."""
     shown = json.dumps(problem.value)
-    value = problem.value if len(shown) <= LONGEST_VALUE else f"{shown[:LONGEST_VALUE]}…"
+    if len(shown) > LONGEST_VALUE:
+        value = f"{shown[:LONGEST_VALUE]}…"
+    elif isinstance(problem.value, float) and not isfinite(problem.value):
+        # NaN and Infinity, which are no JSON.
+        value = shown
+    else:
+        value = problem.value
     return {"path": problem.path, "message": problem.message, "value": value}

@@ -161,6 +161,7 @@ class KafkaReader(KafkaClient):
     """Reads topics: with a *group* shared with its other members, else all by itself.
 
     A member with the name *instance* takes over at once from an earlier one of that name.
+    Partitions that a topic gets later are read too, within seconds and from their beginning.
     Offsets are committed by `commit` alone.  Partitions that the group has given to
     another member are no longer read here, and committing them raises nothing.
     """
@@ -202,15 +203,18 @@ class KafkaReader(KafkaClient):
         if self._group is not None:
             consumer.subscribe(self._topics)
             return consumer
-        partitions = [
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
+        partitions = self._partitions(consumer)
         consumer.assign(partitions)
         for partition in partitions:
             consumer.position(partition)
         return consumer
+
+    def _partitions(self, consumer: Any) -> list[TopicPartition]:
+        return [
+            TopicPartition(topic, partition)
+            for topic in self._topics
+            for partition in consumer.partitions_for_topic(topic) or ()
+        ]
 
     async def poll(self, limit: int, timeout: float) -> list[Record]:
         """Return up to *limit* messages, none after *timeout* seconds."""
@@ -230,10 +234,20 @@ class KafkaReader(KafkaClient):
         ]
 
     def _poll(self, limit: int, timeout: float) -> Mapping[Any, Sequence[Any]]:
+        if self._group is None:
+            self._add_partitions()
         found: Mapping[Any, Sequence[Any]] = self._consumer.poll(
             timeout_ms=int(timeout * 1000), max_records=limit
         )
         return found
+
+    def _add_partitions(self) -> None:
+        """Read also what a topic has been given since; the client asks for it regularly."""
+        known = self._consumer.assignment()
+        new = [place for place in self._partitions(self._consumer) if place not in known]
+        if known and new:
+            self._consumer.assign([*known, *new])
+            self._consumer.seek_to_beginning(*new)
 
     async def commit(self, offsets: Mapping[tuple[str, int], int]) -> None:
         """Let the group go on at *offsets*, (topic, partition) to the next offset to read."""

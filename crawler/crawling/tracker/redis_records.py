@@ -192,6 +192,7 @@ def unpack_status(book: Mapping[bytes, bytes]) -> CrawlStatus:
         reasons={reason: count for reason, count in reasons.items() if count},
         statuses={int(code): count for code, count in _counts(book, b"status:").items()},
         by_depth=by_depth(_counts(book, b"depth:")),
+        boost=int(book[b"boost"]),
     )
 
 

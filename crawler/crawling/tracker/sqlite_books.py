@@ -256,6 +256,7 @@ class Step:
             reasons=dict(books.reasons),
             statuses={int(status): count for status, count in books.statuses.items()},
             by_depth=by_depth(books.depths),
+            boost=books.boost,
         )
 
     def _finish(self, books: Books) -> None:

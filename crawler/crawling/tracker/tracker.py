@@ -260,6 +260,7 @@ class CrawlStatus:
     """The books of one crawl: accepted is the sum of the six columns after it.
 
     *by_depth* counts what is done or has failed; that at `DEEPEST` stands for all below.
+    *boost* is what `prioritize` has set.
     """
 
     crawl: CrawlId
@@ -280,6 +281,7 @@ class CrawlStatus:
     reasons: Mapping[str, int]
     statuses: Mapping[int, int]
     by_depth: Mapping[int, int] = field(default_factory=dict)
+    boost: int = 0
 
     @property
     def by_status(self) -> dict[int, int]:
