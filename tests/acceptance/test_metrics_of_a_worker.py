@@ -45,6 +45,7 @@ CLOSED = {
     "reason": {*FAILED_REASONS, "other", *(f"http_{each}" for each in CLASSES)},
     "call": {"lease", "settle"},
 }
+SLOTS = 65
 OLDEST, LEASES = "fleet_oldest_lease_seconds", "fleet_worker_leases"
 
 
@@ -74,6 +75,7 @@ def port(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[i
         redis.flushall()
     number, folder = free_port(), tmp_path_factory.mktemp("worker")
     settings = {"RETRY_TIMES": "0", "RETRY_HTTP_CODES": "500,418", "METRICS_PORT": str(number)}
+    settings["CONCURRENT_REQUESTS"] = str(SLOTS)
     with worker(folder, redis_url, **settings):
         until(lambda: scraped(number), "the worker answers Prometheus")
         yield number
@@ -107,6 +109,7 @@ def test_the_oldest_lease_is_told_by_its_age(
     submit(redis_url, "held", site.url("/second"))
     until(lambda: value(scraped(port), "fleet_worker_busy_slots") == 2, "both run")
     assert value(scraped(port), LEASES) == 2
+    assert value(scraped(port), "fleet_worker_slots") == SLOTS
     assert is_age_of(first, "/first")
 
     first.let_go.set()
