@@ -39,6 +39,7 @@ ALL: dict[str, Any] = {
     "image": {"pullSecrets": [{"name": "registry"}]},
     "nodeSelector": {"pool": "crawl"},
     "tolerations": [{"key": "crawl", "operator": "Exists"}],
+    "podDisruptionBudget": {"maxUnavailable": 2},
     "networkPolicy": {"privateSites": True, "metricsFrom": [{"namespaceSelector": {}}]},
 }
 VALUES: dict[str, dict[str, Any]] = {
@@ -233,7 +234,13 @@ def test_each_part_is_probed_guarded_and_kept_when_a_node_is_drained(
         assert ("NetworkPolicy", f"demo-scrapy-fleet-{part}") in objects
         if part not in {"redis", "kafka"}:
             assert "livenessProbe" in container, part
-            assert ("PodDisruptionBudget", f"demo-scrapy-fleet-{part}") in objects
+            budget = objects["PodDisruptionBudget", f"demo-scrapy-fleet-{part}"]["spec"]
+            labels = pod["metadata"]["labels"].items()
+            assert budget["selector"]["matchLabels"].items() <= labels
+            assert budget["maxUnavailable"] == (2 if name == "all" else 1), part
+            assert "minAvailable" not in budget
+    budgets = {named for kind, named in objects if kind == "PodDisruptionBudget"}
+    assert not budgets & {"demo-scrapy-fleet-redis", "demo-scrapy-fleet-kafka"}
 
 
 def test_workers_scale_by_what_is_ready(helm: str, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "logs.md"
 TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+TYPES = {"text": str, "number": int | float, "boolean": bool}
 LEVELS_OF_LOGS = {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}
 
 
@@ -29,6 +30,14 @@ def documented() -> dict[str, str]:
     """Return the fields of the page with their types."""
     rows = re.findall(r"^\| (`.*?`) \| (\w+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     return {name: kind for names, kind in rows for name in re.findall(r"`(\w+)`", names)}
+
+
+def is_a(kind: str, value: Any) -> bool:
+    """Return whether a value may stand in a field of this type; True is no number."""
+    is_boolean = isinstance(value, bool)
+    return value is None or (
+        isinstance(value, TYPES[kind]) and is_boolean == (kind == "boolean")
+    )
 
 
 def test_each_line_of_each_process_is_as_documented(
@@ -52,7 +61,8 @@ def test_each_line_of_each_process_is_as_documented(
             "rest-service": fleet_command("serve", "--port", str(port)),
         }
         for kind, command in kinds.items():
-            level = {"LOG_LEVEL": "DEBUG"} if kind == "redis-monitor" else {}
+            at_debug = {"redis-monitor", "rest-service"}
+            level = {"LOG_LEVEL": "DEBUG"} if kind in at_debug else {}
             fleet.start(*command, LOG_JSON="1", SC_LOG_JSON="1", **level)
             # `start` has just opened it.
             files[kind] = max(tmp_path.glob("stderr-*.txt"), key=lambda path: path.name)
@@ -89,7 +99,7 @@ def test_each_line_of_each_process_is_as_documented(
             assert line["level"] in LEVELS_OF_LOGS
             assert TIMESTAMP.fullmatch(line["timestamp"]), line
             for name in set(line) & set(fields):
-                assert isinstance(line[name], str | None), (name, line)
+                assert is_a(fields[name], line[name]), (name, line)
         ours = "sc-crawler" if kind == "worker" else kind
         assert any(line["logger"] == ours for line in written)
         crawlid = "asked" if kind == "rest-service" else "logged"
@@ -105,6 +115,15 @@ def test_each_line_of_each_process_is_as_documented(
     reported = [line for line in lines["redis-monitor"] if line.get("action") == "report"]
     assert {line["requestid"] for line in reported} == {each["requestid"] for each in failed}
     assert failed
+    check_answers(lines["rest-service"])
+
+
+def check_answers(lines: list[dict[str, Any]]) -> None:
+    answered = [line for line in lines if line.get("action") == "request"]
+    fields = {"method", "path", "status", "seconds", "client"}
+    assert all(fields <= set(line) for line in answered)
+    made = [line for line in answered if (line["method"], line["status"]) == ("POST", 201)]
+    assert [line["path"] for line in made] == ["/api/v1/crawls"]
 
 
 TALKER = """
