@@ -450,6 +450,7 @@ def test_a_crawl_counts_more(browser: Browser, ui: str, tracker: str, site: Smal
     browser.press("Set")
 
     browser.see("Counts 50 more")
+    browser.until(lambda: browser.fact("Added to its priority") == "50", "it is told")
 
 
 def test_what_is_not_there_is_said(browser: Browser, ui: str) -> None:

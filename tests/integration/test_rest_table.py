@@ -68,6 +68,7 @@ UP = [
     ),
     Row("poll, not found", "POST", "/poll", {"poll_id": "x" * 100}, 404, NOT_FOUND),
     Row("HEAD /", "HEAD", "/", None, 200, None),
+    Row("OPTIONS /feed", "OPTIONS", "/feed", None, 405, NOT_ALLOWED),
     Row("HEAD of what only takes POST", "HEAD", "/feed", None, 404, None),
     Row("feed as any JSON type", "POST", "/feed", CRAWL, 200, DONE, "application/x+json"),
 ]

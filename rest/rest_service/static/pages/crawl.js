@@ -90,6 +90,7 @@ export function show({ content, names, signal, guarded }) {
       Begun: `${number(crawl.epoch)} times`,
       "Depth at most": limit(crawl.maxdepth), "Pages at most": limit(crawl.max_pages),
       "Pages of a domain at most": limit(crawl.domain_max_pages), Expires: moment(crawl.expires),
+      "Added to its priority": number(crawl.priority),
     });
     failed.update(crawl.failures);
     actions.update();
