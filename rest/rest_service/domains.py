@@ -17,7 +17,10 @@ Why = Literal["ready", "elsewhere", "throttled", "deferred", "paused", "blocked"
 
 def domain_named(domain: Annotated[str, Path(examples=["example.com"])]) -> str:
     """Return the domain of a path as the tracker names it; raise `MessageError`."""
-    name = unescaped("domain", domain)
+    return _registered(unescaped("domain", domain))
+
+
+def _registered(name: str) -> str:
     try:
         return registered_domain(name)
     except ConfigError as error:
@@ -68,9 +71,18 @@ async def domains(
 
 
 @reading.get("/domain-settings", response_model=models.DomainSettings)
-async def settings(parts: PartsOf) -> dict[str, Any]:
+async def settings(
+    parts: PartsOf,
+    *,
+    domain: Annotated[
+        str, Query(description="Only what was set for this one.", examples=["example.com"])
+    ] = "",
+) -> dict[str, Any]:
     """List all that was set for single domains, whether or not they have work."""
     found = await parts.tracker.domain_settings()
+    if domain:
+        name = _registered(domain)
+        found = [each for each in found if each.domain == name]
     return {"settings": [each._asdict() for each in found]}
 
 

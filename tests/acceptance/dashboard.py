@@ -7,20 +7,31 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from crawling.tracker.tracker import Offer, Outcome, worker_name
+from crawling.tracker.tracker import CrawlId, Offer, Outcome, worker_name
 from crawling.tracker.urls import domain_of, fingerprint
-from tests.acceptance.crawls import CRAWLER, background, environment, fleet_command, stop, until
+from tests.acceptance.crawls import (
+    CRAWLER,
+    ask,
+    background,
+    environment,
+    fleet_command,
+    stop,
+    until,
+)
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from crawling.tracker.tracker import CrawlId, Tracker
+    from crawling.tracker.tracker import Tracker
     from tests.servers.browser import Browser
 
 #: A request a second, so that there is time to look.
 SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
+#: Captions of tables.
+DOMAINS = "Domains with something queued or in flight"
+SETTINGS = "Throttles and blocks of single domains, whether or not they have work; 200 at most"
 #: How far to the right anything goes.
 RIGHTMOST = """
     const dialogs = [...document.querySelectorAll("dialog")].map((each) =>
@@ -82,6 +93,13 @@ def site(number: int, path: str = "/") -> str:
 
 def offers(*urls: str) -> list[Offer]:
     return [Offer(url, domain_of(url), fingerprint(url), 50, 0) for url in urls]
+
+
+def queue(tracker: str, name: str, *urls: str) -> CrawlId:
+    """Queue URLs in a crawl of that name, with a spider of its own."""
+    crawl = CrawlId(name, "fleet", name)
+    ask(tracker, lambda opened: opened.submit(crawl, offers(*urls)))
+    return crawl
 
 
 async def fail(opened: Tracker, crawl: CrawlId, urls: Mapping[str, Sequence[str]]) -> None:

@@ -368,56 +368,6 @@ def test_a_script_in_the_page_is_not_run(browser: Browser, ui: str) -> None:
     assert browser.script("return window.pwned ?? null") is None
 
 
-def test_a_domain_is_blocked_pushed_back_and_as_all_others(
-    browser: Browser, ui: str, tracker: str, site: SmallSite
-) -> None:
-    host = "127.0.0.7"
-    answer = httpx.post(
-        f"{ui.replace('/ui/', '/api/v1')}/domains/{host}/defer", json={"seconds": 600}
-    )
-    assert answer.is_success
-    submit(tracker, "waits", site.url("/", host=host))
-    browser.open(f"{ui}#/domains")
-
-    def row() -> list[str]:
-        rows = browser.rows("Domains with something queued or in flight")
-        return next((each for each in rows if each[0].startswith(host)), [])
-
-    def is_now(state: str, column: int = 3) -> None:
-        browser.until(lambda: row() and row()[column].startswith(state), state)
-
-    is_now("pushed back")
-    browser.press(f"Change {host}")
-    browser.press("Block")
-    is_now("blocked")
-    browser.press(f"Change {host}")
-    browser.press("Unblock")
-    is_now("pushed back")
-    browser.press(f"Change {host}")
-    browser.fill("hits", "7")
-    browser.press("Set throttle")
-    is_now("7 in 5 s, its own", 4)
-    browser.press(f"Change {host}")
-    browser.press("As all others")
-    is_now("5 in 5 s", 4)
-    browser.choose("state", "throttled")
-    browser.see("No domain has work")
-
-    browser.fill("another", "no domain")
-    browser.press("Change…", "//form[.//input[@name='another']]")
-    browser.press("Block", "//dialog")
-    browser.see("must be")
-    browser.press("Close", "//dialog")
-    browser.fill("another", "other.example")
-    browser.press("Change…", "//form[.//input[@name='another']]")
-    browser.press("Block", "//dialog")
-    browser.see("other.example: blocked")
-    browser.until(
-        lambda: any(each.domain == "other.example" and each.blocked for each in _set(tracker)),
-        "it is blocked",
-    )
-
-
 def _set(tracker: str) -> list[DomainSetting]:
     return ask(tracker, lambda opened: opened.domain_settings())
 
