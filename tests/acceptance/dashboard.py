@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -39,6 +39,9 @@ RIGHTMOST = """
     return Math.max(document.documentElement.scrollWidth, ...dialogs);
 """
 
+#: All that the page's own stream of events has told, as its modules see it.
+LIVE = "const { live } = await import(new URL('live.js', document.baseURI).href);"
+
 
 @contextmanager
 def serve(folder: Path, tracker: str, port: int, *options: str) -> Iterator[str]:
@@ -73,6 +76,15 @@ def usual(window: Browser) -> Iterator[Browser]:
     yield window
     errors = [error for error in window.console() if "Failed to load resource" not in error]
     assert errors == []
+
+
+def in_page(browser: Browser, code: str, *arguments: Any) -> Any:
+    """Run code that awaits; return what it returns."""
+    return browser.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        f"(async (...given) => {{ {LIVE} {code} }})(...arguments).then(done)",
+        *arguments,
+    )
 
 
 def is_accessible(browser: Browser) -> None:
