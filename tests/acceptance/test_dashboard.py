@@ -206,7 +206,16 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     browser.do(
         lambda: browser.script("document.querySelector('main details').open = true"), "reasons"
     )
-    browser.see("/broken/", "What was said")
+    failed = ask(tracker, lambda opened: opened.failed(CRAWL)).failures
+    assert failed
+    assert {each.url for each in failed} <= {site.url(f"/broken/{n}") for n in range(2)}
+    browser.until(
+        lambda: (
+            browser.rows("Failed: http_500")
+            == [[each.url, each.detail, str(each.attempts)] for each in failed]
+        ),
+        "what failed, and why, as the tracker has it",
+    )
     for number in range(2):
         site.answers[f"/broken/{number}"] = Answer(200, b"<p>found</p>", HTML)
     browser.press("Retry all of http_500")
@@ -333,6 +342,7 @@ def test_workers_have_their_pages_and_memory(browser: Browser, ui: str, tracker:
 
 def test_something_is_seen_soon(browser: Browser, ui: str) -> None:
     def painted() -> float:
+        browser.driver.execute_cdp_cmd("Network.clearBrowserCache", {})
         browser.open(ui)
         code = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
         return float(browser.until(lambda: browser.script(code), "something is painted"))

@@ -32,7 +32,7 @@ async def end(opened: Tracker, name: str, done: int, failed: int) -> None:
     """Let so many requests of a crawl end; no other crawl has its spider."""
     leases = (await opened.lease("worker", done + failed, name)).leases
     outcomes = [
-        Outcome(lease, "done", 200) if number < done else Outcome(lease, "failed", reason="dns")
+        Outcome(lease, "done") if number < done else Outcome(lease, "failed", reason="dns")
         for number, lease in enumerate(leases)
     ]
     assert await opened.settle("worker", outcomes) == [True] * (done + failed)
