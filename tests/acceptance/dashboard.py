@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
 #: Captions of tables.
 DOMAINS = "Domains with something queued or in flight"
-SETTINGS = "Throttles and blocks of single domains, whether or not they have work; 200 at most"
+SETTINGS = "Throttles and blocks of single domains, whether or not they have work"
 #: How far to the right anything goes.
 RIGHTMOST = """
     const dialogs = [...document.querySelectorAll("dialog")].map((each) =>

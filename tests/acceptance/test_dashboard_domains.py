@@ -9,7 +9,7 @@ import pytest
 
 from crawling.tracker.tracker import DomainSetting
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import DOMAINS, SETTINGS, queue, serve
+from tests.acceptance.dashboard import DOMAINS, SETTINGS, is_accessible, queue, serve
 from tests.servers.kafka_server import free_ports
 
 if TYPE_CHECKING:
@@ -176,3 +176,32 @@ def test_a_domain_without_work_is_blocked(browser: Browser, ui: str, tracker: st
     browser.see(f"{host}: blocked")
 
     assert settings(tracker, host) == [DomainSetting(host, blocked=True)]
+
+
+def test_settings_are_read_forth_and_back(browser: Browser, ui: str, tracker: str) -> None:
+    async def set_many(opened: Tracker) -> None:
+        for number in range(250):
+            await opened.limit(f"set-{number:03}.example", 1 + number, 60.0)
+
+    ask(tracker, set_many)
+    known = [each.domain for each in ask(tracker, lambda opened: opened.domain_settings())]
+    assert len(known) >= 250
+    browser.open(f"{ui}#/domains")
+
+    def is_page(first: int) -> None:
+        page = known[first : first + 50]
+        browser.see(f"{first + 1} to {first + len(page)} of {len(known)}")
+        browser.until(lambda: [row[0] for row in browser.rows(SETTINGS)] == page, "the page")
+
+    is_page(0)
+    is_accessible(browser)
+    pages = "//*[@aria-label='Pages of what is set']"
+    for first in range(50, len(known), 50):
+        browser.press("Next", pages)
+        is_page(first)
+    # The last page stays where it is when one of its rows is changed.
+    last = known[-1]
+    change(browser, last, "Block", "blocked: what is queued stays queued", SETTINGS)
+    browser.until(lambda: browser.rows(SETTINGS)[-1][:3:2] == [last, "blocked"], "the last")
+    browser.press("Previous", pages)
+    is_page(range(0, len(known), 50)[-2])

@@ -84,3 +84,25 @@ async def test_what_was_set_for_one_domain_is_found(rest: Served, tracker: Track
     assert (await rest.get("/domain-settings", domain="c.example"))["settings"] == []
     problem = await rest.get("/domain-settings", 400, domain="no domain")
     assert [each["path"] for each in problem["errors"]] == ["domain"]
+
+
+async def test_what_was_set_for_domains_is_listed_page_by_page(
+    rest: Served, tracker: Tracker
+) -> None:
+    for number in range(105):
+        await tracker.limit(f"site-{number:03}.example", 1 + number, 60.0)
+    everything = [each._asdict() for each in await tracker.domain_settings()]
+
+    first = await rest.get("/domain-settings")
+    assert (first["settings"], first["total"], first["next"]) == (everything[:100], 105, "100")
+    second = await rest.get("/domain-settings", after=first["next"])
+    assert (second["settings"], second["total"], second["next"]) == (
+        everything[100:],
+        105,
+        None,
+    )
+    three = await rest.get("/domain-settings", limit=3, after=2)
+    assert (three["settings"], three["next"]) == (everything[2:5], "5")
+    assert (await rest.get("/domain-settings", limit=1000))["settings"] == everything
+    for wrong in ({"limit": 0}, {"limit": 1001}, {"after": -1}):
+        await rest.get("/domain-settings", 400, **wrong)

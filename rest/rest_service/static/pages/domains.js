@@ -6,7 +6,6 @@ import { explain, onSubmit } from "../forms.js";
 import { expecting, gently, live, ticking } from "../live.js";
 
 const LIMIT = 50;
-const MOST = 200;
 const ORDERS = { next: "as they are asked next", backlog: "longest queues first", rate: "fastest first", name: "by name" };
 const WHYS = { "": "all", ready: "ready", throttled: "throttled", deferred: "pushed back", elsewhere: "as many in flight as may be", paused: "paused", blocked: "blocked" };
 
@@ -39,7 +38,7 @@ export function show({ content, signal, guarded }) {
     ],
   });
   const own = table({
-    caption: `Throttles and blocks of single domains, whether or not they have work; ${MOST} at most`,
+    caption: "Throttles and blocks of single domains, whether or not they have work",
     key: (row) => row.domain,
     empty: "All domains are treated alike.",
     columns: [
@@ -49,9 +48,10 @@ export function show({ content, signal, guarded }) {
       { title: "Treatment", show: (row, current) => [button(row, current)] },
     ],
   });
+  const ownPages = pager("what is set", () => loadOwn.now());
   const another = h("input", { name: "domain", required: true });
   content.append(filters, shown.element, pages.element,
-    h("h2", {}, "Set for single domains"), own.element,
+    h("h2", {}, "Set for single domains"), own.element, ownPages.element,
     h("form", { class: "inline", onsubmit: onSubmit(({ domain }) => open({ domain, hits: 0, window: 60 })) }, field("Another domain", another), h("button", { type: "submit" }, "Change…")));
 
   const load = gently(guarded(async () => {
@@ -63,8 +63,9 @@ export function show({ content, signal, guarded }) {
   }), signal);
   const expect = expecting(load, signal);
   const loadOwn = gently(guarded(async () => {
-    const { settings } = await get("/domain-settings", {}, signal);
-    own.update(settings.slice(0, MOST));
+    const answer = await get("/domain-settings", { limit: LIMIT, after: ownPages.after }, signal);
+    own.update(answer.settings);
+    ownPages.update(answer, answer.settings.length);
   }), signal);
   const reload = () => { load.now(); loadOwn.now(); };
   const anew = () => { pages.reset(); load.now(); };
