@@ -41,7 +41,7 @@ PAGES = {
     "crawls": ("#/crawls", "1 to 2 of 2"),
     "crawl": ("#/crawls/link/newcomer/first", "http_500 2"),
     "domains": ("#/domains", "pushed back"),
-    "workers": ("#/workers", "alive"),
+    "workers": ("#/workers", " MB"),
     "find": ("#/find?spiderid=link&appid=newcomer&crawlid=first&url={site}", "It was fetched"),
     "submit": ("#/submit", "Levels of links"),
 }
@@ -273,10 +273,10 @@ def worked(ui: str, tracker: str, site: SmallSite) -> dict[str, CrawlId]:
     with httpx.Client(timeout=60) as client:
         for method, path, body in (
             ("PUT", "/domains/127.0.0.1/limit", {"hits": 1000, "window": 1}),
-            ("DELETE", "/crawls/link/newcomer/first", None),
-            ("POST", "/crawls", _request(site.url("/"), CRAWL)),
             ("POST", "/domains/127.0.0.9/defer", {"seconds": 3600}),
             ("POST", "/crawls", _request(site.url("/?<b>", host="127.0.0.9"), other)),
+            ("DELETE", "/crawls/link/newcomer/first", None),
+            ("POST", "/crawls", _request(site.url("/"), CRAWL)),
         ):
             answer = client.request(method, f"{api}{path}", json=body)
             assert answer.is_success or method == "DELETE", answer.text
@@ -311,6 +311,7 @@ def test_a_page_is_light_accessible_and_without_errors(
         assert browser.violations() == []
         if folder := request.config.getoption("--screenshots"):
             browser.resize(900, 600)
+            browser.resize(900, browser.script("return document.documentElement.scrollHeight"))
             browser.driver.save_screenshot(f"{folder}/dashboard_{name}_{scheme}.png")
     browser.resize(900, 600)
     hidden = browser.script(
