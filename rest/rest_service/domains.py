@@ -14,10 +14,16 @@ from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, 
 
 Why = Literal["ready", "elsewhere", "throttled", "deferred", "paused", "blocked"]
 
+#: Rows of a page of settings at most: they are small.
+MOST_SETTINGS = 1000
+
 
 def domain_named(domain: Annotated[str, Path(examples=["example.com"])]) -> str:
     """Return the domain of a path as the tracker names it; raise `MessageError`."""
-    name = unescaped("domain", domain)
+    return _registered(unescaped("domain", domain))
+
+
+def _registered(name: str) -> str:
     try:
         return registered_domain(name)
     except ConfigError as error:
@@ -68,10 +74,28 @@ async def domains(
 
 
 @reading.get("/domain-settings", response_model=models.DomainSettings)
-async def settings(parts: PartsOf) -> dict[str, Any]:
-    """List all that was set for single domains, whether or not they have work."""
+async def settings(
+    parts: PartsOf,
+    *,
+    domain: Annotated[
+        str, Query(description="Only what was set for this one.", examples=["example.com"])
+    ] = "",
+    limit: Annotated[
+        int, Query(ge=1, le=MOST_SETTINGS, description="Rows of the page.", examples=[100])
+    ] = 100,
+    after: After = 0,
+) -> dict[str, Any]:
+    """List all that was set for single domains, by name, whether or not they have work."""
     found = await parts.tracker.domain_settings()
-    return {"settings": [each._asdict() for each in found]}
+    if domain:
+        name = _registered(domain)
+        found = [each for each in found if each.domain == name]
+    page, following = page_of(found, after, limit)
+    return {
+        "settings": [each._asdict() for each in page],
+        "total": len(found),
+        "next": following,
+    }
 
 
 @operating.put("/domains/{domain}/limit", status_code=204)

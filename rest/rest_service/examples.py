@@ -96,7 +96,9 @@ DOMAINS: Example = {
 DOMAIN_SETTINGS: Example = {
     "settings": [
         {"domain": "example.com", "hits": 10, "window": 60, "scale": 0.5, "blocked": False}
-    ]
+    ],
+    "total": 1,
+    "next": None,
 }
 LIMIT: Example = {"hits": 10, "window": 60, "scale": 0.5}
 DEFER: Example = {"seconds": 600}

@@ -213,6 +213,8 @@ class DomainSettings(Model):
     model_config = _like(examples.DOMAIN_SETTINGS)
 
     settings: list[DomainSetting]
+    total: int
+    next: str | None
 
 
 class Limit(Model):

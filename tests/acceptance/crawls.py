@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 CRAWLER = ROOT / "crawler"
 #: Where a checkout has its packages.
 PACKAGES = os.pathsep.join(
-    str(ROOT / folder) for folder in ("crawler", "kafka-monitor", "redis-monitor")
+    str(ROOT / folder) for folder in ("crawler", "kafka-monitor", "redis-monitor", "rest")
 )
 #: Seconds that any crawl of the tests may take.
 PATIENCE = 120.0

@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from crawling.tracker.tracker import Offer, Outcome, worker_name
+from crawling.tracker.tracker import CrawlId, Offer, Outcome, worker_name
 from crawling.tracker.urls import domain_of, fingerprint
-from tests.acceptance.crawls import CRAWLER, background, environment, fleet_command, stop, until
+from tests.acceptance.crawls import (
+    CRAWLER,
+    ask,
+    background,
+    environment,
+    fleet_command,
+    stop,
+    until,
+)
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from crawling.tracker.tracker import CrawlId, Tracker
+    from crawling.tracker.tracker import Tracker
     from tests.servers.browser import Browser
 
 #: A request a second, so that there is time to look.
 SLOW = {"QUEUE_HITS": "5", "QUEUE_WINDOW": "5", "RETRY_TIMES": "0"}
+#: Captions of tables.
+DOMAINS = "Domains with something queued or in flight"
+SETTINGS = "Throttles and blocks of single domains, whether or not they have work"
 #: How far to the right anything goes.
 RIGHTMOST = """
     const dialogs = [...document.querySelectorAll("dialog")].map((each) =>
       each.getBoundingClientRect().right + each.scrollWidth - each.clientWidth);
     return Math.max(document.documentElement.scrollWidth, ...dialogs);
 """
+
+#: All that the page's own stream of events has told, as its modules see it.
+LIVE = "const { live } = await import(new URL('live.js', document.baseURI).href);"
 
 
 @contextmanager
@@ -64,6 +78,15 @@ def usual(window: Browser) -> Iterator[Browser]:
     assert errors == []
 
 
+def in_page(browser: Browser, code: str, *arguments: Any) -> Any:
+    """Run code that awaits; return what it returns."""
+    return browser.driver.execute_async_script(
+        "const done = arguments[arguments.length - 1];"
+        f"(async (...given) => {{ {LIVE} {code} }})(...arguments).then(done)",
+        *arguments,
+    )
+
+
 def is_accessible(browser: Browser) -> None:
     """Check what is seen now, on a desk and on a phone at night."""
     for scheme, width in (("light", 1000), ("dark", 360)):
@@ -82,6 +105,13 @@ def site(number: int, path: str = "/") -> str:
 
 def offers(*urls: str) -> list[Offer]:
     return [Offer(url, domain_of(url), fingerprint(url), 50, 0) for url in urls]
+
+
+def queue(tracker: str, name: str, *urls: str) -> CrawlId:
+    """Queue URLs in a crawl of that name, with a spider of its own."""
+    crawl = CrawlId(name, "fleet", name)
+    ask(tracker, lambda opened: opened.submit(crawl, offers(*urls)))
+    return crawl
 
 
 async def fail(opened: Tracker, crawl: CrawlId, urls: Mapping[str, Sequence[str]]) -> None:

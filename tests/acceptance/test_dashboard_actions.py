@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from selenium.webdriver.common.keys import Keys
 
 from crawling.tracker.idleness import of_domain
-from crawling.tracker.tracker import CrawlId, DomainSetting, Submission
+from crawling.tracker.tracker import CrawlId, Submission
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask, until
-from tests.acceptance.dashboard import fail, offers, serve, site
+from tests.acceptance.dashboard import DOMAINS, fail, offers, queue, serve, site
 from tests.servers.kafka_server import free_ports
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from tests.servers.browser import Browser
 
 CRAWLS = "Crawls, the newest first"
-DOMAINS = "Domains with something queued or in flight"
-OWN = "Throttles and blocks of single domains, whether or not they have work; 200 at most"
 WAITING = "Domains in which the crawl waits, longest queues first"
 WORKERS = "Workers, those in trouble first"
 #: Each crawl has a spider of its own: a test that leases does so from its own crawl.
@@ -45,13 +42,6 @@ def books(tracker: str, crawl: CrawlId) -> CrawlStatus:
     status = ask(tracker, lambda opened: opened.crawl(crawl))
     assert status is not None
     return status
-
-
-def queue(tracker: str, name: str, *urls: str) -> CrawlId:
-    """Queue URLs in a crawl of that name, with a spider of its own."""
-    crawl = CrawlId(name, "fleet", name)
-    ask(tracker, lambda opened: opened.submit(crawl, offers(*urls)))
-    return crawl
 
 
 def page_of(ui: str, crawl: CrawlId) -> str:
@@ -162,56 +152,6 @@ def test_a_crawl_counts_more_and_less_and_as_before(
         browser.see(f"Counts {added} more than it was submitted with.")
         [waiting] = ask(tracker, lambda opened: opened.queued(crawl))
         assert waiting.highest == 50 + added
-
-
-def test_a_domain_is_treated_as_the_dialog_says(
-    browser: Browser, ui: str, tracker: str
-) -> None:
-    host = "site-40.example"
-    queue(tracker, "treated", site(40))
-
-    def now() -> DomainStatus:
-        [status] = ask(tracker, lambda opened: opened.all_domains("treated"))
-        return status
-
-    def settings() -> list[DomainSetting]:
-        found = ask(tracker, lambda opened: opened.domain_settings())
-        return [each for each in found if each.domain == host]
-
-    def change(button: str, said: str, table: str = DOMAINS, **fields: str) -> None:
-        browser.press(f"Change {host}", f"//table[caption='{table}']")
-        for name, value in fields.items():
-            browser.fill(name, value)
-        browser.press(button, "//dialog")
-        browser.see(f"{host}: {said}")
-        browser.until(lambda: not browser.script("return document.querySelector('dialog')"), "")
-        browser.press("Close this message")
-
-    browser.open(f"{ui}#/domains")
-    browser.press(f"Change {host}")
-    browser.fill("seconds", "-1")
-    browser.press("Push back", "//dialog")
-    assert "greater than or equal to 0" in browser.error_at("seconds")
-    browser.press("Close", "//dialog")
-    assert not now().deferred
-
-    change("Push back", "pushed back", seconds="1000")
-    pushed = now()
-    assert pushed.deferred
-    assert pushed.opens == pytest.approx(time.time() + 1000, abs=100)
-    change("Push back", "pushed back", seconds="0")
-    assert not now().deferred
-
-    change("Block", "blocked: what is queued stays queued")
-    assert now().blocked
-    assert settings() == [DomainSetting(host, blocked=True)]
-    change("Unblock", "unblocked", OWN)
-    assert not now().blocked
-
-    change("Set throttle", "throttle set", hits="7", window="2.5")
-    assert settings() == [DomainSetting(host, 7, 2.5, 1.0)]
-    change("As all others", "throttled as all others", OWN)
-    assert settings() == []
 
 
 @pytest.fixture(scope="module")

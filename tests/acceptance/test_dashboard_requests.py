@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +12,7 @@ from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId, Offer, TrackerConfig
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import serve
+from tests.acceptance.dashboard import in_page, serve
 from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
 
@@ -34,8 +34,6 @@ PAGES = {
     "crawls": ("#/crawls", "/crawls?", "quiet"),
     "overview": ("#/", "/api/v1/", "quiet"),
 }
-#: All that the page's own stream of events has told, as its modules see it.
-LIVE = "const { live } = await import(new URL('live.js', document.baseURI).href);"
 
 
 def offer(number: int) -> Offer:
@@ -67,15 +65,6 @@ def ui(folder: Path, tracker: str) -> Iterator[str]:
 def browser(window: Browser) -> Iterator[Browser]:
     yield window
     assert window.console() == []
-
-
-def in_page(browser: Browser, code: str, *arguments: Any) -> Any:
-    """Run code that awaits; return what it returns."""
-    return browser.driver.execute_async_script(
-        "const done = arguments[arguments.length - 1];"
-        f"(async (...given) => {{ {LIVE} {code} }})(...arguments).then(done)",
-        *arguments,
-    )
 
 
 def asked(browser: Browser, part: str) -> list[tuple[float, float]]:

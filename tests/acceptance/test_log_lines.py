@@ -91,6 +91,23 @@ def test_each_line_of_each_process_is_as_documented(
         kind: [json.loads(line) for line in file.read_text("utf-8").splitlines()]
         for kind, file in files.items()
     }
+    check_fields(lines)
+    sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
+    assert sent == delivered
+    for kind, crawlid in (("kafka-monitor", "logged"), ("rest-service", "asked")):
+        taken = [line for line in lines[kind] if line.get("action") == "ingest"]
+        ids = [line["requestid"] for line in taken if line.get("crawlid") == crawlid]
+        assert ids == [first[crawlid]]
+    [told] = [line for line in lines["rest-service"] if line.get("action") == "feed"]
+    assert told["crawlid"] == "fed"
+    reported = [line for line in lines["redis-monitor"] if line.get("action") == "report"]
+    assert {line["requestid"] for line in reported} == {each["requestid"] for each in failed}
+    assert failed
+    check_answers(lines["rest-service"])
+
+
+def check_fields(lines: dict[str, list[dict[str, Any]]]) -> None:
+    """Check each line of each process against the page."""
     fields = documented()
     for kind, written in lines.items():
         assert written, kind
@@ -104,18 +121,6 @@ def test_each_line_of_each_process_is_as_documented(
         assert any(line["logger"] == ours for line in written)
         crawlid = "asked" if kind == "rest-service" else "logged"
         assert any(line.get("crawlid") == crawlid for line in written), kind
-    sent = {line["requestid"] for line in lines["worker"] if line.get("action") == "ack"}
-    assert sent == delivered
-    for kind, crawlid in (("kafka-monitor", "logged"), ("rest-service", "asked")):
-        taken = [line for line in lines[kind] if line.get("action") == "ingest"]
-        ids = [line["requestid"] for line in taken if line.get("crawlid") == crawlid]
-        assert ids == [first[crawlid]]
-    [told] = [line for line in lines["rest-service"] if line.get("action") == "feed"]
-    assert told["crawlid"] == "fed"
-    reported = [line for line in lines["redis-monitor"] if line.get("action") == "report"]
-    assert {line["requestid"] for line in reported} == {each["requestid"] for each in failed}
-    assert failed
-    check_answers(lines["rest-service"])
 
 
 def check_answers(lines: list[dict[str, Any]]) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from httpx import Response
 
+    from crawling.tracker.tracker import Tracker
+
 
 @dataclass
 class Served:
@@ -101,6 +103,18 @@ async def serving(tracker: str, token: str = "", **changed: Any) -> AsyncIterato
         finally:
             stopping.set()
             await running
+
+
+@asynccontextmanager
+async def serving_over(url: str, tracker: Tracker) -> AsyncIterator[Served]:
+    """Run a service over the tracker of that *url*; it is ready when the block begins."""
+    async with serving(url, TRACKER_SHARDS=tracker.config.shards, QUEUE_HITS=0) as served:
+        await until(lambda: _is_ready(served), timeout=90)
+        yield served
+
+
+async def _is_ready(served: Served) -> bool:
+    return (await served.client.get("/readyz")).status_code == 200
 
 
 async def _is_there(client: httpx.AsyncClient, running: asyncio.Task[None]) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import CrawlId, TrackerConfig, Vitals
-from tests.integration.serving import serving
+from tests.integration.serving import serving, serving_over
 from tests.integration.tracking import CRAWL, OTHER, lease, offer, offers, settle, submit, until
 
 if TYPE_CHECKING:
@@ -29,15 +28,9 @@ def tracker_kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-async def rest(tracker_url: str, tracker_kind: str, tracker: Tracker) -> AsyncIterator[Served]:
-    shards = tracker.config.shards
-    async with serving(tracker_url, TRACKER_SHARDS=shards, QUEUE_HITS=0) as served:
-        await until(lambda: is_ready(served), timeout=90)
+async def rest(tracker_url: str, tracker: Tracker) -> AsyncIterator[Served]:
+    async with serving_over(tracker_url, tracker) as served:
         yield served
-
-
-async def is_ready(served: Served) -> bool:
-    return (await served.client.get("/readyz")).status_code == 200
 
 
 async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) -> None:
@@ -210,53 +203,6 @@ async def is_deleted(rest: Served, tracker: Tracker) -> bool:
     deleted = await rest.client.delete(f"/api/v1{ONE}")
     assert deleted.status_code in {204, 409}
     return deleted.status_code == 204
-
-
-async def test_domains_are_listed_by_backlog_name_and_state(
-    rest: Served, tracker: Tracker
-) -> None:
-    await submit(tracker, *offers(5, "five.example"), *offers(9, "nine.example"))
-    await submit(tracker, *offers(2, "two.example"), crawl=OTHER)
-    await rest.put("/domains/nine.example/block")
-
-    found = await rest.get("/domains", sort="backlog")
-    assert [(row["domain"], row["queued"]) for row in found["domains"]] == [
-        ("nine.example", 9),
-        ("five.example", 5),
-        ("two.example", 2),
-    ]
-    assert found["total"] == 3
-    assert abs(found["as_of"] - time.time()) < 30
-    by_name = await rest.get("/domains", sort="name", limit=2)
-    assert [row["domain"] for row in by_name["domains"]] == ["five.example", "nine.example"]
-    rest_of_it = await rest.get("/domains", sort="name", limit=2, after=by_name["next"])
-    assert [row["domain"] for row in rest_of_it["domains"]] == ["two.example"]
-    assert rest_of_it["next"] is None
-    blocked = await rest.get("/domains", state="blocked")
-    assert [row["domain"] for row in blocked["domains"]] == ["nine.example"]
-    assert (await rest.get("/domains", name="TWO"))["domains"][0]["domain"] == "two.example"
-
-
-async def test_a_domain_is_limited_blocked_and_deferred(rest: Served, tracker: Tracker) -> None:
-    await submit(tracker, *offers(3))
-
-    await rest.put("/domains/a.example/limit", {"hits": 30, "window": 60, "scale": 0.5})
-    [row] = (await rest.get("/domains"))["domains"]
-    assert (row["hits"], row["window"], row["rate"], row["own"]) == (15, 60, 0.25, True)
-    [setting] = (await rest.get("/domain-settings"))["settings"]
-    assert setting == (await tracker.domain_settings())[0]._asdict()
-    await rest.delete("/domains/a.example/limit")
-    assert (await rest.get("/domain-settings"))["settings"] == []
-    assert (await rest.get("/domains"))["domains"][0]["rate"] is None
-
-    await rest.put("/domains/A.example/block")
-    assert await lease(tracker) == []
-    await rest.delete("/domains/a.example/block")
-    await rest.post("/domains/a.example/defer", {"seconds": 500}, 204)
-    assert await lease(tracker) == []
-    [row] = (await rest.get("/domains"))["domains"]
-    assert row["why"] == "deferred"
-    assert 400 < row["until"] - time.time() < 600
 
 
 async def test_why_a_crawl_waits_is_told_by_domain(rest: Served, tracker: Tracker) -> None:

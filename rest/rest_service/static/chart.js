@@ -14,7 +14,15 @@ function library() {
 }
 
 const HEIGHT = 180;
+/** Seconds that are shown at most, and at least. */
+const [LONGEST, SHORTEST] = [3600, 60];
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+/** Return where the axis of times begins and ends: what uPlot proposes for one point is years. */
+function span({ data: [times] }) {
+  const end = times.at(-1) ?? Date.now() / 1000;
+  return [Math.max(end - LONGEST, Math.min(times[0] ?? end, end - SHORTEST)), end];
+}
 
 /** Return a chart with `update([times, values, values])`; *shown* turns a value into text. */
 export function chart(name, lines, shown) {
@@ -31,7 +39,7 @@ export function chart(name, lines, shown) {
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: false },
-      scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
+      scales: { x: { range: span }, y: { range: (_, low, high) => [0, Math.max(1, high * 1.1)] } },
       axes: [axis, { ...axis, size: 56 }],
       series: [{}, ...lines.map((label, index) =>
         ({ label, stroke: color(`--line-${index + 1}`), width: 2, dash: index ? [6, 4] : [] }))],

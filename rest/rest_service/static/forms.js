@@ -77,7 +77,7 @@ export const onClick = (action) => async ({ currentTarget: button }) => {
 };
 
 /** Let *show* say what went wrong, unless nobody waits for it any more. */
-function explain(error, show) {
+export function explain(error, show) {
   if (error.name === "AbortError") return;
   if (!(error instanceof Problem)) throw error;
   show(error);

@@ -84,11 +84,18 @@ class Live extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: { ...told, changed, isAll } }));
   }
 
+  /** The history, and behind it what is so now. */
+  get points() {
+    const now = pointOf(this.overview);
+    // The tracker has never answered.
+    if (!now[0]) return this.history;
+    return [...this.history.filter(([time]) => time < now[0]), now];
+  }
+
   #remember() {
-    const { time, tracker, pages_per_second: pages, failures_per_second: failures, queued, delayed, leased } = this.overview;
     const last = this.history.at(-1)?.[0] ?? 0;
-    if (tracker !== "up" || time - last < STEP) return;
-    this.history = [...this.history.slice(1 - POINTS), [time, pages, failures, queued + delayed, leased]];
+    if (this.overview.tracker !== "up" || this.overview.time - last < STEP) return;
+    this.history = [...this.history.slice(1 - POINTS), pointOf(this.overview)];
   }
 
   #say(state) {
@@ -98,6 +105,9 @@ class Live extends EventTarget {
 
 export const live = new Live();
 export const idOf = ({ spiderid, appid, crawlid }) => JSON.stringify([spiderid, appid, crawlid]);
+
+const pointOf = ({ time, pages_per_second: pages, failures_per_second: failures, queued, delayed, leased }) =>
+  [time, pages, failures, queued + delayed, leased];
 
 const given = () => new Promise((resolve) => {
   session.addEventListener("given", resolve, { once: true });

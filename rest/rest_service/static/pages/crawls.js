@@ -11,9 +11,24 @@ export const title = () => "Crawls";
 
 export const linkTo = (crawl) => `#/crawls/${pathOf(crawl)}`;
 
+/** Return a bar with a part for each way to end, and in words how much has ended. */
 export function progress(crawl) {
   const percent = Math.floor(crawl.progress * 100);
-  return [h("progress", { max: "100", value: String(percent), "aria-label": `${percent} % have ended` }), ` ${percent} %`];
+  const ends = ["done", "failed", "dropped"].filter((name) => crawl[name]);
+  const said = ends.map((name) => `${number(crawl[name])} ${name}`).join(", ");
+  const open = crawl.queued + crawl.delayed + crawl.leased;
+  return [
+    h("span", { class: "bar", role: "img", "aria-label": `${percent} % have ended${said && `: ${said}`}` },
+      ends.map((name) => part(name, crawl[name])), part("open", open)),
+    ` ${percent} %`,
+  ];
+}
+
+function part(name, count) {
+  const element = h("span", { class: name });
+  // Not by an attribute: the service lets no markup have a style.
+  element.style.flexGrow = count;
+  return element;
 }
 
 export function crawlTable(caption) {
@@ -28,13 +43,18 @@ export function crawlTable(caption) {
       { title: "Progress", show: progress },
       { title: "Done", numeric, show: (crawl) => [number(crawl.done)] },
       { title: "Failed", numeric, show: (crawl) => [number(crawl.failed)] },
+      { title: "Dropped", numeric, show: (crawl) => [number(crawl.dropped)] },
       { title: "Queued", numeric, show: (crawl) => [number(crawl.queued + crawl.delayed)] },
       { title: "In flight", numeric, show: (crawl) => [number(crawl.leased)] },
-      { title: "Pages a second", numeric, show: (crawl) => [rate(crawl.rate)] },
-      { title: "Ends in", numeric, show: (crawl) => [crawl.ended ? "ended" : duration(crawl.eta)] },
+      { title: "Rate", numeric, show: (crawl) => [rate(crawl.rate)] },
       { title: "Began", show: (crawl) => [moment(crawl.started)] },
+      { title: "Ended", show: (crawl) => [ending(crawl)] },
     ],
   });
+}
+
+function ending({ ended, eta }) {
+  return ended || eta === null ? moment(ended) : `in ${duration(eta)}`;
 }
 
 export function show({ content, signal, guarded }) {

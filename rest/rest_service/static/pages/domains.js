@@ -2,11 +2,10 @@
 
 import { get, send } from "../api.js";
 import { duration, field, h, notify, number, pager, select, table, why } from "../dom.js";
-import { onSubmit } from "../forms.js";
+import { explain, onSubmit } from "../forms.js";
 import { expecting, gently, live, ticking } from "../live.js";
 
 const LIMIT = 50;
-const MOST = 200;
 const ORDERS = { next: "as they are asked next", backlog: "longest queues first", rate: "fastest first", name: "by name" };
 const WHYS = { "": "all", ready: "ready", throttled: "throttled", deferred: "pushed back", elsewhere: "as many in flight as may be", paused: "paused", blocked: "blocked" };
 
@@ -19,7 +18,12 @@ export function show({ content, signal, guarded }) {
   const filters = h("form", { class: "filters", onsubmit: (event) => event.preventDefault() },
     h("label", {}, "Name has ", name), h("label", {}, "Sorted ", sort), h("label", {}, "State ", state));
   const pages = pager("domains", () => load.now());
-  const button = ({ domain }, current) => h("button", { type: "button", "aria-label": `Change ${domain}`, onclick: () => change(current(), reload) }, "Change…");
+  const open = (row) => change(row, reload, signal);
+  const button = ({ domain }, current) => h("button", {
+    type: "button",
+    "aria-label": `Change ${domain}`,
+    onclick: () => open(current()).catch((error) => explain(error, ({ message }) => notify(message, true))),
+  }, "Change…");
   const shown = table({
     caption: "Domains with something queued or in flight",
     key: (row) => JSON.stringify([row.spiderid, row.domain]),
@@ -34,24 +38,21 @@ export function show({ content, signal, guarded }) {
     ],
   });
   const own = table({
-    caption: `Throttles and blocks of single domains, whether or not they have work; ${MOST} at most`,
+    caption: "Throttles and blocks of single domains, whether or not they have work",
     key: (row) => row.domain,
     empty: "All domains are treated alike.",
     columns: [
       { title: "Domain", wide: true, show: (row) => [row.domain] },
       { title: "Throttle", show: ({ hits, window, scale }) => [hits ? throttle({ hits, window }) + (scale === 1 ? "" : `, times ${scale}`) : "as all others"] },
       { title: "Blocked", show: (row) => [row.blocked ? "blocked" : "no"] },
-      { title: "Treatment", show: (row, current) => [button(row, () => ({ ...current(), own: current().hits > 0 }))] },
+      { title: "Treatment", show: (row, current) => [button(row, current)] },
     ],
   });
-  const another = h("input", { name: "another", required: true });
-  const choose = (event) => {
-    event.preventDefault();
-    change({ domain: another.value.trim(), hits: 0, window: 60, blocked: false, own: true }, reload);
-  };
+  const ownPages = pager("what is set", () => loadOwn.now());
+  const another = h("input", { name: "domain", required: true });
   content.append(filters, shown.element, pages.element,
-    h("h2", {}, "Set for single domains"), own.element,
-    h("form", { class: "inline", onsubmit: choose }, field("Another domain", another), h("button", { type: "submit" }, "Change…")));
+    h("h2", {}, "Set for single domains"), own.element, ownPages.element,
+    h("form", { class: "inline", onsubmit: onSubmit(({ domain }) => open({ domain, hits: 0, window: 60 })) }, field("Another domain", another), h("button", { type: "submit" }, "Change…")));
 
   const load = gently(guarded(async () => {
     const asked = { name: name.value.trim(), sort: sort.value, state: state.value, limit: LIMIT, after: pages.after };
@@ -62,8 +63,9 @@ export function show({ content, signal, guarded }) {
   }), signal);
   const expect = expecting(load, signal);
   const loadOwn = gently(guarded(async () => {
-    const { settings } = await get("/domain-settings", {}, signal);
-    own.update(settings.slice(0, MOST));
+    const answer = await get("/domain-settings", { limit: LIMIT, after: ownPages.after }, signal);
+    own.update(answer.settings);
+    ownPages.update(answer, answer.settings.length);
   }), signal);
   const reload = () => { load.now(); loadOwn.now(); };
   const anew = () => { pages.reset(); load.now(); };
@@ -82,8 +84,18 @@ function throttle({ hits, window, own }) {
   return `${number(hits)} in ${duration(window)}${own ? ", its own" : ""}`;
 }
 
-/** Let the user change how a domain is treated, whichever spider asks it. */
-function change({ domain, hits, window, blocked, own }, load) {
+/**
+ * Let the user change how a domain is treated, whichever spider asks it.
+ *
+ * What is set for it now is asked for; *hits* and *window* are offered where nothing is.
+ */
+async function change({ domain, hits, window }, load, signal) {
+  const { settings: [set] } = await get("/domain-settings", { domain }, signal);
+  // Who presses twice gets one.
+  if (document.querySelector("dialog")) return;
+  const isOwn = set?.hits > 0;
+  const given = isOwn ? set : { hits, window, scale: 1 };
+  const isBlocked = set?.blocked ?? false;
   const path = `/domains/${encodeURIComponent(domain)}`;
   const done = async (method, what, body, said) => {
     await send(method, `${path}/${what}`, body);
@@ -94,18 +106,19 @@ function change({ domain, hits, window, blocked, own }, load) {
   const decimal = { type: "number", step: "any", required: true };
   const limit = h("form", { novalidate: true, onsubmit: onSubmit((values) => done("PUT", "limit", values, "throttle set")) },
     h("h3", {}, "Throttle, over all workers"),
-    field("Hits", h("input", { ...decimal, name: "hits", value: hits || "" })),
-    field("in any … seconds", h("input", { ...decimal, name: "window", value: window })),
+    field("Hits", h("input", { ...decimal, name: "hits", value: given.hits || "" })),
+    field("in any … seconds", h("input", { ...decimal, name: "window", value: given.window || "" })),
+    field("Times", h("input", { ...decimal, name: "scale", value: given.scale }), "More than 0, at most 1; the hits are multiplied by it"),
     h("button", { type: "submit" }, "Set throttle"));
   const usual = h("form", { onsubmit: onSubmit(() => done("DELETE", "limit", undefined, "throttled as all others")) },
-    h("button", { type: "submit", disabled: !own }, "As all others"));
+    h("button", { type: "submit", disabled: !isOwn }, "As all others"));
   const defer = h("form", { novalidate: true, onsubmit: onSubmit((values) => done("POST", "defer", values, "pushed back")) },
     h("h3", {}, "Push back"),
     field("Seconds", h("input", { ...decimal, name: "seconds", value: "600" }), "0 opens it"),
     h("button", { type: "submit" }, "Push back"));
-  const block = h("form", { onsubmit: onSubmit(() => done(blocked ? "DELETE" : "PUT", "block", undefined, blocked ? "unblocked" : "blocked: what is queued stays queued")) },
+  const block = h("form", { onsubmit: onSubmit(() => done(isBlocked ? "DELETE" : "PUT", "block", undefined, isBlocked ? "unblocked" : "blocked: what is queued stays queued")) },
     h("h3", {}, "Block"),
-    h("button", { type: "submit" }, blocked ? "Unblock" : "Block"));
+    h("button", { type: "submit" }, isBlocked ? "Unblock" : "Block"));
   const dialog = h("dialog", { "aria-label": `Change ${domain}`, onclose: () => dialog.remove() },
     h("h2", {}, domain), limit, usual, defer, block,
     h("form", { method: "dialog", class: "buttons" }, h("button", {}, "Close")));

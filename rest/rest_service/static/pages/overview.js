@@ -13,7 +13,7 @@ export function show({ content, signal }) {
   const tiles = facts("tiles");
   const servers = facts();
   const speed = chart("Pages a second", ["pages", "failures"], rate);
-  const waiting = chart("Requests", ["queued", "in flight"], number);
+  const waiting = chart("Requests", ["queued or waiting for a retry", "in flight"], number);
   const newest = crawlTable("Newest crawls");
   content.append(
     tiles.element,
@@ -43,9 +43,10 @@ export function show({ content, signal }) {
       Tracker: now.tracker, Kafka: now.kafka,
       Fetched: size(now.bytes), Dropped: number(now.dropped), "Links met again": number(now.duplicates),
     });
-    const times = live.history.map((point) => point[0]);
-    speed.update([times, live.history.map((point) => point[1]), live.history.map((point) => point[2])]);
-    waiting.update([times, live.history.map((point) => point[3]), live.history.map((point) => point[4])]);
+    const { points } = live;
+    const line = (index) => points.map((point) => point[index]);
+    speed.update([line(0), line(1), line(2)]);
+    waiting.update([line(0), line(3), line(4)]);
     const rows = [...live.crawls.values()].sort((one, other) => other.started - one.started);
     newest.update(rows.slice(0, NEWEST));
   }
