@@ -8,6 +8,7 @@ import pytest
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import TrackerConfig
 from tests.integration.monitoring import monitored
+from tests.integration.serving import serving_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from crawling.tracker.tracker import Tracker
     from tests.integration.monitoring import Monitored
+    from tests.integration.serving import Served
     from tests.integration.tracking import MakeTracker
 
 #: How many shards the tracker over shards has, on a cluster of three.
@@ -88,3 +90,10 @@ async def kafka(
     redis.ping()
     async with monitored(redis_url, kafka_hosts, topic_prefix) as made:
         yield made
+
+
+@pytest.fixture
+async def rest(tracker_url: str, tracker: Tracker) -> AsyncIterator[Served]:
+    """Return a REST service over the tracker of the test."""
+    async with serving_over(tracker_url, tracker) as served:
+        yield served

@@ -9,12 +9,10 @@ import pytest
 
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import CrawlId, TrackerConfig, Vitals
-from tests.integration.serving import serving, serving_over
+from tests.integration.serving import serving
 from tests.integration.tracking import CRAWL, OTHER, lease, offer, offers, settle, submit, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from crawling.tracker.tracker import Tracker
     from tests.integration.serving import Served
 
@@ -25,12 +23,6 @@ REQUEST = {"url": "http://a.example/", "appid": "tests", "crawlid": "first"}
 @pytest.fixture(params=["file", "redis", "shards"])
 def tracker_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-async def rest(tracker_url: str, tracker: Tracker) -> AsyncIterator[Served]:
-    async with serving_over(tracker_url, tracker) as served:
-        yield served
 
 
 async def same_books(rest: Served, tracker: Tracker, crawl: CrawlId, path: str) -> None:

@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.serving import serving_over
 from tests.integration.tracking import OTHER, lease, offers, submit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from crawling.tracker.tracker import Tracker
     from tests.integration.serving import Served
 
@@ -20,12 +17,6 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["file", "redis", "shards"])
 def tracker_kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture
-async def rest(tracker_url: str, tracker: Tracker) -> AsyncIterator[Served]:
-    async with serving_over(tracker_url, tracker) as served:
-        yield served
 
 
 async def test_domains_are_listed_by_backlog_name_and_state(
