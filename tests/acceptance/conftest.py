@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.acceptance.dashboard import usual
+from tests.acceptance.dashboard import serve, usual
 from tests.servers.browser import chromium
+from tests.servers.kafka_server import free_ports
 from tests.servers.redis_server import redis_server
 from tests.servers.website import website
 
@@ -56,4 +57,11 @@ def browser(window: Browser) -> Iterator[Browser]:
 def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
     (folder / "redis").mkdir()
     with redis_server(folder / "redis") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def ui(folder: Path, tracker: str) -> Iterator[str]:
+    """Return where the dashboard is, of a service that has just begun, without a worker."""
+    with serve(folder, tracker, free_ports(1)[0]) as url:
         yield url

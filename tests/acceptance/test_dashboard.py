@@ -16,6 +16,7 @@ from tests.acceptance.crawls import ask, submit, until, worker
 from tests.acceptance.dashboard import SLOW, end, serve
 from tests.servers.kafka_server import free_ports
 from tests.servers.small_site import Answer, small_site
+from tests.windows import most_in_a_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -249,19 +250,18 @@ def test_a_newcomer_submits_watches_and_steers_a_crawl(
     assert shown(browser)["done"] == ALL
     assert counted(browser, STATUSES) == books(tracker).by_status == {200: ALL}
     assert counted(browser, DEPTHS) == books(tracker).by_depth == {0: 1, 1: ALL - 1}
-    assert most_in_a_window(site, until=until_now) <= int(SLOW["QUEUE_HITS"])
-    assert most_in_a_window(site, since=changed) > int(SLOW["QUEUE_HITS"])
+    assert most_asked(site, until=until_now) <= int(SLOW["QUEUE_HITS"])
+    assert most_asked(site, since=changed) > int(SLOW["QUEUE_HITS"])
     overview_is_as_the_tracker(browser, tracker)
 
 
-def most_in_a_window(site: SmallSite, since: float = 0.0, until: float = inf) -> int:
+def most_asked(site: SmallSite, since: float = 0.0, until: float = inf) -> int:
     """Return how often the site was asked within one window of the workers' throttle, at most.
 
     A tenth less than the window: requests do not take the same time to arrive.
     """
     times = [asked.time for asked in site.asked if since < asked.time < until]
-    window = 0.9 * float(SLOW["QUEUE_WINDOW"])
-    return max(sum(0 <= other - time < window for other in times) for time in times)
+    return most_in_a_window(times, 0.9 * float(SLOW["QUEUE_WINDOW"]))
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,9 @@ from crawling.tracker.idleness import of_domain
 from crawling.tracker.tracker import CrawlId, Submission
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask, until
-from tests.acceptance.dashboard import DOMAINS, fail, offers, queue, serve, site
-from tests.servers.kafka_server import free_ports
+from tests.acceptance.dashboard import DOMAINS, fail, offers, queue, site
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from crawling.tracker.tracker import CrawlStatus, DomainStatus, Tracker
     from tests.servers.browser import Browser
 
@@ -29,13 +25,6 @@ WORKERS = "Workers, those in trouble first"
 FAILED = CrawlId("failed", "fleet", "failed")
 #: More than a page of any list has.
 MANY = 60
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path, tracker: str) -> Iterator[str]:
-    """Return where the dashboard is, of a service without a worker."""
-    with serve(folder, tracker, free_ports(1)[0]) as url:
-        yield url
 
 
 def books(tracker: str, crawl: CrawlId) -> CrawlStatus:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.dashboard import in_page, queue, serve
-from tests.servers.kafka_server import free_ports
+from tests.acceptance.dashboard import in_page, queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.servers.browser import Browser
 
@@ -32,13 +30,6 @@ KEPT = """
     });
 """
 HOUR, MINUTE = 3600, 60
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path, tracker: str) -> Iterator[str]:
-    """Return where the dashboard is, of a service that has just begun."""
-    with serve(folder, tracker, free_ports(1)[0]) as url:
-        yield url
 
 
 @pytest.fixture

@@ -8,24 +8,13 @@ import pytest
 
 from crawling.tracker.tracker import Outcome
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import is_accessible, queue, serve
-from tests.servers.kafka_server import free_ports
+from tests.acceptance.dashboard import is_accessible, queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from crawling.tracker.tracker import Tracker
     from tests.servers.browser import Browser
 
 CRAWLS = "Crawls, the newest first"
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path, tracker: str) -> Iterator[str]:
-    """Return where the dashboard is, of a service without a worker."""
-    with serve(folder, tracker, free_ports(1)[0]) as url:
-        yield url
 
 
 async def end(opened: Tracker, name: str, done: int, failed: int) -> None:

@@ -9,22 +9,11 @@ import pytest
 
 from crawling.tracker.tracker import DomainSetting
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import DOMAINS, SETTINGS, is_accessible, queue, serve
-from tests.servers.kafka_server import free_ports
+from tests.acceptance.dashboard import DOMAINS, SETTINGS, is_accessible, queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from crawling.tracker.tracker import DomainStatus, Tracker
     from tests.servers.browser import Browser
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path, tracker: str) -> Iterator[str]:
-    """Return where the dashboard is, of a service without a worker."""
-    with serve(folder, tracker, free_ports(1)[0]) as url:
-        yield url
 
 
 def status(tracker: str, name: str) -> DomainStatus:

@@ -12,8 +12,7 @@ from crawling.tracker.connect import close_tracker, open_tracker
 from crawling.tracker.tracker import CrawlId, Offer, TrackerConfig
 from crawling.tracker.urls import fingerprint
 from tests.acceptance.crawls import ask
-from tests.acceptance.dashboard import in_page, serve
-from tests.servers.kafka_server import free_ports
+from tests.acceptance.dashboard import in_page
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -52,12 +51,6 @@ def tracker(redis_needed: None, folder: Path) -> Iterator[str]:
     with redis_server(folder / "redis") as url:
         submit(url, 0)
         ask(url, lambda opened: opened.defer(DOMAIN, 3600))
-        yield url
-
-
-@pytest.fixture(scope="module")
-def ui(folder: Path, tracker: str) -> Iterator[str]:
-    with serve(folder, tracker, free_ports(1)[0]) as url:
         yield url
 
 

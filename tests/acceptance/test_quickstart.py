@@ -9,6 +9,7 @@ import httpx
 
 from tests.acceptance.cluster import cluster
 from tests.acceptance.crawls import ROOT, stop, until
+from tests.acceptance.dashboard import answers
 from tests.acceptance.documented import Reader, commands
 from tests.servers.kafka_server import free_ports
 from tests.servers.small_site import Answer, SmallSite, small_site
@@ -78,19 +79,12 @@ def test_the_dashboard_of_the_quickstart_shows_the_crawl(tmp_path: Path) -> None
 
         reader.type(serve)
 
-        until(lambda: _answers(f"{base}/readyz"), "the service is ready")
+        until(lambda: answers(f"{base}/readyz"), "the service is ready")
         assert "<title>" in httpx.get(f"{base}/ui/").text
         [shown] = httpx.get(f"{base}/api/v1/crawls").json()["crawls"]
         assert (shown["state"], shown["done"]) == ("finished", 2)
         assert [stop(process) for process in reader.serving] == [0]
     assert base in (ROOT / "docs" / PAGE).read_text("utf-8").replace("5343", str(port))
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).is_success
-    except httpx.TransportError:
-        return False
 
 
 def test_a_worker_joins_the_crawl_of_the_quickstart(

@@ -24,6 +24,7 @@ from tests.integration.tracking import (
     submit,
     until,
 )
+from tests.windows import most_in_a_window
 
 if TYPE_CHECKING:
     from crawling.tracker.tracker import Tracker
@@ -46,13 +47,6 @@ async def granted(tracker: Tracker, count: int) -> list[float]:
     return starts
 
 
-def most_in_a_window(starts: list[float], window: float) -> int:
-    """Return the most of *starts* that lie in any *window* seconds."""
-    return max(
-        sum(start <= other < start + window - EPSILON for other in starts) for start in starts
-    )
-
-
 @pytest.mark.parametrize("hits", [1, 3, 20])
 async def test_no_window_has_more_hits_than_allowed(
     make_tracker: MakeTracker, hits: int
@@ -63,7 +57,7 @@ async def test_no_window_has_more_hits_than_allowed(
     starts = await granted(tracker, 5 * hits)
 
     assert starts == sorted(starts)
-    assert most_in_a_window(starts, 0.3) == hits
+    assert most_in_a_window(starts, 0.3 - EPSILON) == hits
 
 
 async def test_a_window_of_many_hits_is_kept_as_well(make_tracker: MakeTracker) -> None:
@@ -72,7 +66,7 @@ async def test_a_window_of_many_hits_is_kept_as_well(make_tracker: MakeTracker) 
 
     starts = await granted(tracker, 800)
 
-    assert most_in_a_window(starts, 0.5) <= 300
+    assert most_in_a_window(starts, 0.5 - EPSILON) <= 300
 
 
 async def test_moderated_hits_keep_their_distance(make_tracker: MakeTracker) -> None:
@@ -97,7 +91,7 @@ async def test_idling_saves_no_hits_up(make_tracker: MakeTracker) -> None:
     await until(two_windows_have_passed)
     await submit(tracker, *offers(20))
 
-    assert most_in_a_window(await granted(tracker, 8), 0.2) == 2
+    assert most_in_a_window(await granted(tracker, 8), 0.2 - EPSILON) == 2
 
 
 async def test_asking_an_empty_queue_uses_no_hit(make_tracker: MakeTracker) -> None:

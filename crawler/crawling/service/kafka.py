@@ -27,7 +27,7 @@ from crawling.exceptions import ConfigError, RequestError, Unavailable
 from crawling.service.config import read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from crawling.service.config import Settings
 
@@ -203,18 +203,11 @@ class KafkaReader(KafkaClient):
         if self._group is not None:
             consumer.subscribe(self._topics)
             return consumer
-        partitions = self._partitions(consumer)
+        partitions = _partitions(consumer, self._topics)
         consumer.assign(partitions)
         for partition in partitions:
             consumer.position(partition)
         return consumer
-
-    def _partitions(self, consumer: Any) -> list[TopicPartition]:
-        return [
-            TopicPartition(topic, partition)
-            for topic in self._topics
-            for partition in consumer.partitions_for_topic(topic) or ()
-        ]
 
     async def poll(self, limit: int, timeout: float) -> list[Record]:
         """Return up to *limit* messages, none after *timeout* seconds."""
@@ -244,8 +237,10 @@ class KafkaReader(KafkaClient):
     def _add_partitions(self) -> None:
         """Read also what a topic has been given since; the client asks for it regularly."""
         known = self._consumer.assignment()
-        new = [place for place in self._partitions(self._consumer) if place not in known]
-        if known and new:
+        # For a topic that is not there the brokers would be asked each time.
+        topics = {place.topic for place in known}
+        new = [place for place in _partitions(self._consumer, topics) if place not in known]
+        if new:
             self._consumer.assign([*known, *new])
             self._consumer.seek_to_beginning(*new)
 
@@ -312,6 +307,14 @@ class KafkaReader(KafkaClient):
 
     def _close(self) -> None:
         self._consumer.close(autocommit=False)
+
+
+def _partitions(consumer: Any, topics: Iterable[str]) -> list[TopicPartition]:
+    return [
+        TopicPartition(topic, partition)
+        for topic in topics
+        for partition in consumer.partitions_for_topic(topic) or ()
+    ]
 
 
 @contextmanager
