@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from scrapy import Spider
@@ -40,6 +41,10 @@ def check_reactor(settings: BaseSettings) -> None:
             "TWISTED_REACTOR",
             f"must be an asyncio reactor, not {settings['TWISTED_REACTOR']!r}",
         )
+    if name := settings["ASYNCIO_EVENT_LOOP"]:
+        loop = load("ASYNCIO_EVENT_LOOP", name)
+        if not (isinstance(loop, type) and issubclass(loop, asyncio.AbstractEventLoop)):
+            raise ConfigError("ASYNCIO_EVENT_LOOP", f"must be an event loop, not {name!r}")
 
 
 def check_components(settings: BaseSettings) -> None:

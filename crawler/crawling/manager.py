@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.crawler import AsyncCrawlerProcess
 from scrapy.settings import Settings
+from scrapy.utils.reactor import is_reactor_installed
 
 from crawling.components import check_components, check_reactor, find_spider
 from crawling.exceptions import ConfigError, Unavailable
@@ -263,6 +264,9 @@ class CrawlManager:
         # One command needs no Kafka: only who names it gets it.
         if "KAFKA_HOSTS" not in self.settings:
             settings.set("KAFKA_HOSTS", None, priority="cmdline")
+        # A program that has installed the reactor has chosen the loop too.
+        if is_reactor_installed() and "ASYNCIO_EVENT_LOOP" not in self.settings:
+            settings.set("ASYNCIO_EVENT_LOOP", None, priority="cmdline")
         if self.file_name is not None:
             settings.set("FILE_NAME", self.file_name, priority="cmdline")
         return settings

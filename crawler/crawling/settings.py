@@ -8,6 +8,7 @@ it is what it is.
 from __future__ import annotations
 
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from crawling.exceptions import ConfigError
 from crawling.service.config import explain_bad_settings, overrides
@@ -65,6 +66,8 @@ DNSCACHE_SIZE = 10_000
 DNSCACHE_TTL = 300
 REACTOR_THREADPOOL_MAXSIZE = 20
 TWISTED_REACTOR = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
+# Not to be had on Windows.
+ASYNCIO_EVENT_LOOP = "uvloop.Loop" if find_spec("uvloop") else None
 
 # --- Pages
 

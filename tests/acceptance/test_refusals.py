@@ -54,6 +54,11 @@ def folder(tmp_path: Path) -> Path:
         (["-s", "TWISTED_REACTOR=no.such"], "TWISTED_REACTOR: cannot load 'no.such'"),
         (["-s", "TWISTED_REACTOR=twisted.internet.selectreactor.SelectReactor"], "asyncio"),
         (["-s", "TWISTED_REACTOR_ENABLED=0"], "TWISTED_REACTOR_ENABLED"),
+        (["-s", "ASYNCIO_EVENT_LOOP=no.such"], "ASYNCIO_EVENT_LOOP: cannot load 'no.such'"),
+        (
+            ["-s", "ASYNCIO_EVENT_LOOP=asyncio.Event"],
+            "ASYNCIO_EVENT_LOOP: must be an event loop",
+        ),
         (["-s", "SC_LOG_STDOUT=0", "-s", "SC_LOG_DIR=bytes"], "SC_LOG_DIR: cannot log"),
         (["--expires", "nan"], "--expires"),
         (["--expires", f"{HUGE}d"], "--expires"),

@@ -139,3 +139,44 @@ def test_the_manager_takes_generators_of_known_and_explored_urls(
     ], done.stderr
     assert len((tmp_path / "pages.jsonl").read_text().splitlines()) == 10
     assert len(site.asked) == 10
+
+
+LOOKING = """
+import asyncio, sys
+if sys.argv[2:]:
+    from twisted.internet import asyncioreactor
+    asyncioreactor.install()
+from scrapy import Spider
+from crawling.manager import CrawlManager
+
+
+class Looking(Spider):
+    name = "looking"
+
+    def parse(self, response):
+        print(type(asyncio.get_running_loop()).__module__)
+
+
+CrawlManager(
+    spider=Looking, tracker="sqlite://", settings={"ALLOW_PRIVATE_ADDRESSES": True}
+).run(seeds=[sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "module"), [([], "uvloop"), (["installed"], "asyncio.unix_events")]
+)
+def test_a_crawl_runs_on_uvloop_unless_the_program_has_installed_the_reactor(
+    site: SmallSite, tmp_path: Path, arguments: list[str], module: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKING, site.url("/item/1"), *arguments],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.stdout.splitlines() == [module], done.stderr

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from scrapy.utils.reactor import install_reactor
 
 from crawling.manager import CrawlManager
-from crawling.settings import TWISTED_REACTOR
+from crawling.settings import ASYNCIO_EVENT_LOOP, TWISTED_REACTOR
 from crawling.tracker.tracker import CrawlOptions
 from tests.integration import middleware_spiders
 from tests.integration.middleware_spiders import WatchedSpider
@@ -78,7 +78,7 @@ def crawl(
 
 
 def main(task: dict[str, Any]) -> None:
-    install_reactor(TWISTED_REACTOR)
+    install_reactor(TWISTED_REACTOR, ASYNCIO_EVENT_LOOP)
     install_names(task["names"])
     manager = CrawlManager(
         spider=getattr(middleware_spiders, task["spider"]),

@@ -71,6 +71,7 @@ OPTIONS: dict[str, Kind] = {
     "DNSCACHE_TTL": seconds(0),
     "REACTOR_THREADPOOL_MAXSIZE": integer(1),
     "TWISTED_REACTOR": text,
+    "ASYNCIO_EVENT_LOOP": optional(text),
     # Pages
     "SAVERS": listing(),
     "FILE_NAME": anything,
