@@ -70,13 +70,17 @@ class Intake:
         """Return how often Redis may have lost what it had taken, up to now."""
         return await self._tracker.breaks()
 
-    async def flush(self) -> None:
-        """Return when Redis holds all of it; `Unavailable` leaves it for the next call."""
-        for _, group in groupby(self._items, lambda item: item.crawl is None):
-            items = list(group)
-            await self._tracker.submit_all([item.crawl for item in items if item.crawl])
-            await self._mailbox.post([item.letter for item in items if item.letter])
+    def take(self) -> list[Item]:
+        """Return what was collected since the last call."""
         items, self._items = self._items, []
+        return items
+
+    async def send(self, items: Sequence[Item]) -> None:
+        """Return when Redis holds all of it; after `Unavailable` it can be sent again."""
+        for _, group in groupby(items, lambda item: item.crawl is None):
+            alike = list(group)
+            await self._tracker.submit_all([item.crawl for item in alike if item.crawl])
+            await self._mailbox.post([item.letter for item in alike if item.letter])
         _log(items)
         if self._traces is not None:
             for item in items:

@@ -22,7 +22,7 @@ from crawling.service.plugins import load_plugins
 from kafka_monitor.rejects import NOT_JSON
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from crawling.service.kafka import KafkaReader, Record
     from crawling.service.node import Node
@@ -100,7 +100,9 @@ class KafkaMonitor:
         self._offsets = offsets
         self._node = node
         self._metrics = metrics
+        #: The batch that is read and handled, and the one before it while it is sent.
         self._records: list[Record] = []
+        self._sending: asyncio.Task[bool] | None = None
         self._commit_after = 0.0
         #: As of the oldest message that Redis was given of late.
         self._breaks = 0
@@ -108,19 +110,31 @@ class KafkaMonitor:
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until *stopping* is set.
 
-        What is not committed by then is delivered again, to the next monitor, and
-        happens once all the same.
+        While Redis takes one batch the next is read and handled, and sent after it.  What is
+        not committed by the end is delivered again, to the next monitor, and happens once all
+        the same.
         """
         await until_done(self._begin, stopping)
-        while not stopping.is_set():
-            if not await until_done(self._read, stopping):
-                break
-            if self._records and not await self._serve(self._records, stopping):
-                break
+        while not stopping.is_set() and await self._take(stopping):
+            if not await self._arrived():
+                return
+            await self._commit()
+            if self._records:
+                self._sending = self._send(stopping)
+        if await self._arrived():
             await self._commit()
 
     async def _begin(self) -> None:
         self._breaks = await self._intake.breaks()
+
+    async def _take(self, stopping: asyncio.Event) -> bool:
+        """Read and handle a batch; False when the process ends before."""
+        if not await until_done(self._read, stopping):
+            return False
+        for record in self._records:
+            if not await until_done(partial(self._handle, record), stopping):
+                return False
+        return True
 
     async def _read(self) -> None:
         wait = self._offsets.wait()
@@ -133,18 +147,30 @@ class KafkaMonitor:
         else:
             self._records = await self._reader.poll(BATCH, timeout)
 
-    async def _serve(self, records: Sequence[Record], stopping: asyncio.Event) -> bool:
-        """Handle *records*; False when the process ends before Redis and Kafka have them."""
-        for record in records:
-            if not await until_done(partial(self._handle, record), stopping):
-                return False
-        for flush in (self._intake.flush, self._rejects.flush):
-            if not await until_done(flush, stopping):
+    def _send(self, stopping: asyncio.Event) -> asyncio.Task[bool]:
+        """Begin to send what was handled; the task says whether Redis and Kafka have it."""
+        items, refused = self._intake.take(), self._rejects.take()
+        sends = [partial(self._intake.send, items), partial(self._rejects.send, refused)]
+        return asyncio.create_task(self._sent(self._records, sends, stopping))
+
+    async def _sent(
+        self,
+        records: Sequence[Record],
+        sends: Sequence[Callable[[], Awaitable[None]]],
+        stopping: asyncio.Event,
+    ) -> bool:
+        for send in sends:
+            if not await until_done(send, stopping):
                 return False
         self._offsets.hold(records)
         if self._metrics is not None:
             self._metrics.taken(records)
         return True
+
+    async def _arrived(self) -> bool:
+        """Wait for the batch that is on its way; False when the process ends before."""
+        sending, self._sending = self._sending, None
+        return sending is None or await sending
 
     async def _handle(self, record: Record) -> None:
         message = NOT_JSON
@@ -203,6 +229,10 @@ class KafkaMonitor:
         await self._reader.rewind(again)
         self._offsets.rewound(again)
         self._breaks = breaks
+        # What was handled meanwhile is read again behind it, in its order.
+        self._records = []
+        self._intake.take()
+        self._rejects.take()
         places = {
             f"{topic}-{partition}": offset for (topic, partition), offset in again.items()
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawling.exceptions import OutputError, RequestError
 from crawling.messages.rejection import rejection
@@ -13,7 +13,7 @@ from crawling.service.kafka import topic_of
 from crawling.service.outbound import Outbound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from crawling.exceptions import MessageError
     from crawling.service.kafka import Record
@@ -29,6 +29,12 @@ KEPT = 100_000
 LOGGED = 1000
 
 
+class Refused(NamedTuple):
+    record: Record
+    message: Any
+    error: MessageError
+
+
 class Rejects:
     """Sends what is refused to `<prefix>.rejected`, and a reply where there is an appid."""
 
@@ -36,11 +42,11 @@ class Rejects:
         self._sender = sender
         self._outbound = Outbound(sender, settings)
         self._prefix: str = settings["KAFKA_TOPIC_PREFIX"]
-        self._refused: list[tuple[Record, Any, MessageError]] = []
+        self._refused: list[Refused] = []
 
     def add(self, record: Record, error: MessageError, message: Any = NOT_JSON) -> None:
         """Refuse a record; *message* is the JSON in it."""
-        self._refused.append((record, message, error))
+        self._refused.append(Refused(record, message, error))
         parsed = message is not NOT_JSON
         logger.warning(
             "Did not find schema to validate request"
@@ -56,10 +62,14 @@ class Rejects:
             },
         )
 
-    async def flush(self) -> None:
-        """Return when Kafka has acknowledged all; `Unavailable` leaves all for the next call."""
-        await asyncio.gather(*(self._send(*each) for each in self._refused))
-        self._refused = []
+    def take(self) -> list[Refused]:
+        """Return what was refused since the last call."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    async def send(self, refused: Sequence[Refused]) -> None:
+        """Return when Kafka has acknowledged all; after `Unavailable` it can be sent again."""
+        await asyncio.gather(*(self._send(*each) for each in refused))
 
     async def _send(self, record: Record, message: Any, error: MessageError) -> None:
         if self._has_sender(message):

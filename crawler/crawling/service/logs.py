@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     from crawling.service.config import Settings
 
-TEXT_FORMAT = "%(asctime)s [%(name)s] %(levelname)s: %(message)s"
-
 #: Whose records bear the process's one name: dashboards look for it.
 OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor", "rest_service"})
+
+#: What a record has of its own, and so is no field.
+RESERVED = frozenset(RESERVED_ATTRS)
 
 _installed: list[logging.Handler] = []
 
@@ -81,7 +82,8 @@ class Text(logging.Formatter):
     """
 
     def __init__(self, name: str) -> None:
-        super().__init__(TEXT_FORMAT)
+        # That there is a time; the rest is put together below.
+        super().__init__("%(asctime)s")
         self._name = name
 
     def format(self, record: logging.LogRecord) -> str:
@@ -89,7 +91,8 @@ class Text(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 logging's
         fields = "".join(f" {key}={value}" for key, value in _fields(record).items())
-        message = super().formatMessage(_renamed(record, self._name))
+        origin = f"[{_name_of(record, self._name)}] {record.levelname}"
+        message = f"{record.asctime} {origin}: {record.message}"
         return "\n".join(map(printable, message.split("\n"))) + printable(fields)
 
 
@@ -113,14 +116,14 @@ class JsonLines(JsonFormatter):
         log_data.setdefault("level", record.levelname)
         moment = datetime.fromtimestamp(record.created, timezone.utc)
         log_data.setdefault("timestamp", moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-        log_data.setdefault("logger", _renamed(record, self._name).name)
+        log_data.setdefault("logger", _name_of(record, self._name))
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(record).items()
-        if key not in RESERVED_ATTRS and isinstance(value, str | int | float)
+        if key not in RESERVED and isinstance(value, (str, int, float))
     }
 
 
@@ -137,13 +140,9 @@ def _explained(record: logging.LogRecord) -> logging.LogRecord:
     return record
 
 
-def _renamed(record: logging.LogRecord, name: str) -> logging.LogRecord:
-    """Return the record under the process's one name if it is ours."""
-    if record.name.partition(".")[0] not in OURS:
-        return record
-    record = copy.copy(record)
-    record.name = name
-    return record
+def _name_of(record: logging.LogRecord, name: str) -> str:
+    """Return the process's one name if the record is ours."""
+    return name if record.name.partition(".")[0] in OURS else record.name
 
 
 def _file(settings: Settings) -> logging.Handler:
