@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 KEPT = 3600
 #: Paths that Scrapy Cluster did not have.
 OURS = ("/api/", "/healthz", "/readyz", "/metrics", "/ui")
+#: What Flask says of each path of Scrapy Cluster's: what is not there it takes by GET and POST.
+ALLOWED = "GET, HEAD, OPTIONS, POST"
 #: What the actions that only look at crawls are called; the others change them.
 LOOKING = frozenset({"info", "trace"})
 #: What a log line repeats of a message.
@@ -263,6 +265,10 @@ async def _read(request: Request) -> Any:
     return message
 
 
+async def options() -> Response:
+    return Response(headers={"Allow": ALLOWED})
+
+
 def make_router(legacy: Legacy) -> APIRouter:
     router = APIRouter(tags=["Scrapy Cluster"])
     add = router.add_api_route
@@ -271,6 +277,8 @@ def make_router(legacy: Legacy) -> APIRouter:
     add("/", legacy.index, methods=["POST"])
     add("/feed", legacy.feed, methods=["POST"])
     add("/poll", legacy.poll, methods=["POST"])
+    for path in ("/", "/feed", "/poll"):
+        add(path, options, methods=["OPTIONS"], include_in_schema=False)
     return router
 
 

@@ -37,7 +37,8 @@ NOT_ALLOWED = failure("Method Not Allowed")
 class Row(NamedTuple):
     """A request, and what is answered; *body*: what is sent, as JSON unless it is bytes.
 
-    Of bad requests, the body's error has more, and *said* is its message alone.
+    Of bad requests, the body's error has more, and *said* is its message alone; of answers
+    without a body, *said* is what they allow.
     """
 
     row: str
@@ -68,7 +69,10 @@ UP = [
     ),
     Row("poll, not found", "POST", "/poll", {"poll_id": "x" * 100}, 404, NOT_FOUND),
     Row("HEAD /", "HEAD", "/", None, 200, None),
-    Row("OPTIONS /feed", "OPTIONS", "/feed", None, 405, NOT_ALLOWED),
+    *(
+        Row(f"OPTIONS {path}", "OPTIONS", path, None, 200, "GET, HEAD, OPTIONS, POST")
+        for path in ("/", "/feed", "/poll")
+    ),
     Row("HEAD of what only takes POST", "HEAD", "/feed", None, 404, None),
     Row("feed as any JSON type", "POST", "/feed", CRAWL, 200, DONE, "application/x+json"),
 ]
@@ -119,6 +123,8 @@ ALL_DOWN = [
         for method in ("PUT", "DELETE", "PATCH")
         for path in ("/", "/anything")
     ),
+    # There 200, as its own paths.
+    Row("OPTIONS of anything", "OPTIONS", "/anything", None, 405, NOT_ALLOWED),
     # There 400: it read a body that nobody had sent.
     Row("GET / with a type", "GET", "/", b"", 200, index("RED", kafka=False, redis=False)),
 ]
@@ -130,8 +136,8 @@ async def answered(served: Served, row: Row) -> tuple[str, int, Any]:
     sent = row.body if isinstance(row.body, bytes) else json.dumps(row.body).encode()
     content = None if row.body is None else sent
     answer = await served.client.request(row.method, row.path, content=content, headers=headers)
-    if row.method == "HEAD":
-        return row.row, answer.status_code, answer.text or None
+    if not answer.content:
+        return row.row, answer.status_code, answer.headers.get("Allow")
     body = said(answer, answer.status_code)
     if row.path == "/" and row.status == 200:
         assert len(body.pop("my_id")) in {8, 12}
