@@ -16,6 +16,7 @@ from crawling.tracker.redis_connect import Histories, is_cluster, redis_client, 
 from crawling.tracker.redis_records import (
     text,
     unpack_failure,
+    unpack_held,
     unpack_status,
     unpack_trace,
     unpack_vitals,
@@ -34,6 +35,7 @@ from crawling.tracker.tracker import (
     Trace,
     Tracker,
     WorkerStatus,
+    longest_first,
     place_of,
 )
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
+        Held,
         TrackerConfig,
     )
 
@@ -226,6 +229,12 @@ class RedisViews(Tracker):
             )
             for worker, deadline in deadlines
         ]
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        found = await self._scripts.run("held", worker, limit)
+        if found is None:
+            return None
+        return longest_first(unpack_held(*each) for each in found)
 
     async def failed(
         self,

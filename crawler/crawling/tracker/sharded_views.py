@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
@@ -17,6 +18,7 @@ from crawling.tracker.tracker import (
     Trace,
     Tracker,
     WorkerStatus,
+    longest_first,
     place_of,
 )
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
         CrawlStatus,
         DomainSetting,
         DomainStatus,
+        Held,
         Offer,
         QueuedIn,
         TrackerConfig,
@@ -112,6 +115,11 @@ class ShardedViews(Tracker):
                     max(known.vitals, worker.vitals),
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        parts = await of_all(shard.held(worker, limit) for shard in self.shards)
+        known = [part for part in parts if part is not None]
+        return longest_first(chain.from_iterable(known))[:limit] if known else None
 
     async def failed(
         self,

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         DomainStatus,
         Entry,
         Event,
+        Held,
         Lease,
         Leased,
         Offer,
@@ -248,6 +249,9 @@ class SqliteTracker(Tracker):
 
     async def workers(self) -> list[WorkerStatus]:
         return await self._run(sqlite_views.workers)
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        return await self._run(lambda step: sqlite_views.held(step, worker, limit))
 
     async def failed(
         self,

@@ -15,10 +15,12 @@ from crawling.tracker.tracker import (
     Event,
     FailedPage,
     Failure,
+    Held,
     QueuedIn,
     Trace,
     Vitals,
     WorkerStatus,
+    longest_first,
 )
 
 if TYPE_CHECKING:
@@ -137,6 +139,21 @@ def workers(step: Step) -> list[WorkerStatus]:
         WorkerStatus(worker, deadline, leased, trouble, Vitals(*told))
         for worker, deadline, leased, trouble, *told in rows
     ]
+
+
+def held(step: Step, worker: str, limit: int) -> list[Held] | None:
+    known = step.db.execute("SELECT 1 FROM workers WHERE worker = ?", (worker,)).fetchone()
+    rows = step.db.execute(
+        "SELECT crawls.spiderid, appid, crawlid, url, domain, priority, depth, attempts, since "
+        "FROM requests JOIN queues ON queues.id = queue JOIN crawls ON crawls.id = crawl "
+        "WHERE worker = ? LIMIT ?",
+        (worker, limit),
+    )
+    found = (
+        Held(CrawlId(spiderid, appid, crawlid), text_of(url), *rest)
+        for spiderid, appid, crawlid, url, *rest in rows
+    )
+    return longest_first(found) if known else None
 
 
 def failed(

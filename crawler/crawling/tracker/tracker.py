@@ -447,6 +447,23 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A request that a worker holds, *since* (Unix seconds) it was lent."""
+
+    crawl: CrawlId
+    url: str
+    domain: str
+    priority: int
+    depth: int
+    attempts: int
+    since: float
+
+
+def longest_first(held: Iterable[Held]) -> list[Held]:
+    return sorted(held, key=lambda each: (each.since, each.url))
+
+
+@dataclass(frozen=True)
 class Failure:
     """A request that failed for good, as kept for `retry` and the summary."""
 
@@ -667,6 +684,13 @@ class Tracker(ABC):
 
     @abstractmethod
     async def workers(self) -> list[WorkerStatus]: ...
+
+    @abstractmethod
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        """Return what the worker holds, longest held first; None when it is unknown.
+
+        Where that is more than *limit*, which of it is returned is not determined.
+        """
 
     @abstractmethod
     async def failed(
