@@ -262,9 +262,9 @@ async def test_what_a_worker_holds_is_listed(rest: Served, tracker: Tracker) -> 
 async def test_requests_are_listed_whatever_is_in_their_urls(
     rest: Served, tracker: Tracker
 ) -> None:
-    odd = {"url": "http://a.example/\udce9", "domain": "a\udce9.example"}
+    odd = offer("page")._replace(url="http://a.example/\udce9", domain="a\udce9.example")
     shown = {"url": "http://a.example/\\udce9", "domain": "a\\udce9.example"}
-    await submit(tracker, offer("page")._replace(**odd))
+    await submit(tracker, odd)
     [page] = await lease(tracker)
 
     [held] = (await rest.get("/workers/worker-1/requests"))["requests"]
