@@ -299,6 +299,15 @@ async def test_the_settings_of_domains_are_told_as_they_were_given(tracker: Trac
     ]
 
 
+async def test_how_often_domains_were_pushed_back_is_told(tracker: Tracker) -> None:
+    assert (await tracker.treatment()).deferrals == 0
+
+    for domain in ("a.example", "b.example", "a.example"):
+        await tracker.defer(domain, 60.0)
+
+    assert await tracker.treatment() == ([], 3)
+
+
 async def test_a_worker_says_where_it_is(tracker: Tracker) -> None:
     name = worker_name("a:b")
     await submit(tracker, offer("a"))

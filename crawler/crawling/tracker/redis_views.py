@@ -34,6 +34,7 @@ from crawling.tracker.tracker import (
     QueuedIn,
     Trace,
     Tracker,
+    Treatment,
     WorkerStatus,
     longest_first,
     place_of,
@@ -158,14 +159,19 @@ class RedisViews(Tracker):
             if int(cursor) == 0:
                 return _by_domain(lanes)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        limits = await self._ask("HGETALL", self.keys.limits)
-        blocked = set(map(text, await self._ask("SMEMBERS", self.keys.blocked)))
+    async def treatment(self) -> Treatment:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self.keys.limits)
+        pipeline.smembers(self.keys.blocked)
+        pipeline.hget(self.keys.meta, "deferrals")
+        limits, barred, deferrals = await answer(pipeline.execute())
+        blocked = set(map(text, barred))
         given = {text(domain): text(limit).split()[2:] for domain, limit in limits.items()}
-        return [
+        settings = [
             DomainSetting(domain, *_given(given.get(domain)), blocked=domain in blocked)
             for domain in sorted(given.keys() | blocked)
         ]
+        return Treatment(settings, int(deferrals or 0))
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         found, place = dict[str, DomainStatus](), 0

@@ -17,6 +17,7 @@ from crawling.tracker.tracker import (
     Failure,
     Trace,
     Tracker,
+    Treatment,
     WorkerStatus,
     longest_first,
     place_of,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
-        DomainSetting,
         DomainStatus,
         Held,
         Offer,
@@ -97,9 +97,10 @@ class ShardedViews(Tracker):
         found = await of_all(shard.oldest_queued(spiderid) for shard in self.shards)
         return min((since for since in found if since is not None), default=None)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        found = await of_all(shard.domain_settings() for shard in self.shards)
-        return sorted(setting for part in found for setting in part)
+    async def treatment(self) -> Treatment:
+        found = await of_all(shard.treatment() for shard in self.shards)
+        settings = sorted(setting for part in found for setting in part.settings)
+        return Treatment(settings, sum(part.deferrals for part in found))
 
     async def workers(self) -> list[WorkerStatus]:
         workers: dict[str, WorkerStatus] = {}

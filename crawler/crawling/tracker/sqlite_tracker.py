@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         CrawlOptions,
         CrawlStatus,
         DomainCounts,
-        DomainSetting,
         DomainStatus,
         Entry,
         Event,
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
         Submitted,
         Trace,
         TrackerConfig,
+        Treatment,
         Vitals,
         WorkerStatus,
     )
@@ -232,8 +232,8 @@ class SqliteTracker(Tracker):
 
         return await self._run(queued)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        return await self._run(sqlite_views.domain_settings)
+    async def treatment(self) -> Treatment:
+        return await self._run(sqlite_views.treatment)
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         return await self._run(lambda step: sqlite_views.domains(step, spiderid, limit))
@@ -303,7 +303,11 @@ class SqliteTracker(Tracker):
         await self._change(block)
 
     async def defer(self, domain: str, delay: float) -> None:
-        await self._change(lambda step: defer(step, domain, delay))
+        def push_back(step: Step) -> None:
+            defer(step, domain, delay)
+            step.db.execute("UPDATE sequence SET deferrals = deferrals + 1")
+
+        await self._change(push_back)
 
     async def audit(
         self, crawl: CrawlId | None = None, *, repair: bool = False

@@ -18,6 +18,7 @@ from crawling.tracker.tracker import (
     Held,
     QueuedIn,
     Trace,
+    Treatment,
     Vitals,
     WorkerStatus,
     longest_first,
@@ -82,7 +83,7 @@ def queued(step: Step, books: Books) -> list[QueuedIn]:
     return [QueuedIn(*row) for row in rows]
 
 
-def domain_settings(step: Step) -> list[DomainSetting]:
+def treatment(step: Step) -> Treatment:
     rows = step.db.execute(
         "SELECT domain, given, blocked FROM domains WHERE hits > 0 OR blocked ORDER BY domain"
     )
@@ -90,7 +91,8 @@ def domain_settings(step: Step) -> list[DomainSetting]:
     for domain, given, blocked in rows:
         hits, window, scale = json.loads(given)
         found.append(DomainSetting(domain, hits, window, scale, bool(blocked)))
-    return found
+    [deferrals] = step.db.execute("SELECT deferrals FROM sequence").fetchone()
+    return Treatment(found, deferrals)
 
 
 def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:

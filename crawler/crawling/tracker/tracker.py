@@ -381,6 +381,13 @@ class DomainSetting(NamedTuple):
     blocked: bool = False
 
 
+class Treatment(NamedTuple):
+    """What is set for single domains, and how often any was pushed back by `defer` so far."""
+
+    settings: list[DomainSetting]
+    deferrals: int
+
+
 class Vitals(NamedTuple):
     """What a worker tells of itself with each renewal.
 
@@ -723,8 +730,11 @@ class Tracker(ABC):
         """Lease nothing of *domain* until it is unblocked; what is queued stays queued."""
 
     @abstractmethod
-    async def domain_settings(self) -> list[DomainSetting]:
+    async def treatment(self) -> Treatment:
         """Return all that `limit` and `block` have set, by domain, as it was given."""
+
+    async def domain_settings(self) -> list[DomainSetting]:
+        return (await self.treatment()).settings
 
     @abstractmethod
     async def defer(self, domain: str, delay: float) -> None:
