@@ -21,7 +21,7 @@ from crawling.tracker import (
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
 from crawling.tracker.sqlite_queues import boost_lanes, open_domain
-from crawling.tracker.sqlite_settle import defer, settle
+from crawling.tracker.sqlite_settle import settle
 from crawling.tracker.sqlite_store import SqliteStore
 from crawling.tracker.throttle import scaled
 from crawling.tracker.tracker import FailedPage, Tracker, place_of
@@ -304,8 +304,13 @@ class SqliteTracker(Tracker):
 
     async def defer(self, domain: str, delay: float) -> None:
         def push_back(step: Step) -> None:
-            defer(step, domain, delay)
+            step.db.execute(
+                "INSERT INTO domains (domain, deferred) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET deferred = excluded.deferred",
+                (domain, step.now + delay),
+            )
             step.db.execute("UPDATE sequence SET deferrals = deferrals + 1")
+            open_domain(step.db, domain)
 
         await self._change(push_back)
 

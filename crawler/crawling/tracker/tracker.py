@@ -738,7 +738,7 @@ class Tracker(ABC):
 
     @abstractmethod
     async def defer(self, domain: str, delay: float) -> None:
-        """Lease nothing of *domain* for *delay* seconds."""
+        """Lease nothing of *domain* for *delay* seconds, whatever it was before; 0 opens it."""
 
     @abstractmethod
     async def audit(
