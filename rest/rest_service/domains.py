@@ -129,7 +129,7 @@ async def unblock(domain: Named, parts: PartsOf) -> None:
 @operating.post("/domains/{domain}/defer", status_code=204)
 async def defer(domain: Named, how: models.Defer, parts: PartsOf) -> None:
     """Lease nothing of a domain for some seconds."""
-    await parts.overview.push_back(domain, how.seconds)
+    await parts.tracker.defer(domain, how.seconds)
     parts.touch()
 
 

@@ -125,6 +125,21 @@ WORKERS: Example = {
     "total": 1,
     "next": None,
 }
+HELD: Example = {
+    "requests": [
+        {
+            "spiderid": "link",
+            "appid": "demo",
+            "crawlid": "first",
+            "url": "https://example.com/about",
+            "domain": "example.com",
+            "priority": 10,
+            "depth": 1,
+            "attempts": 0,
+            "since": 1_796_000_057.9,
+        }
+    ]
+}
 STATS: Example = {
     "overview": {
         "time": 1_796_000_058.2,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from fastapi.responses import StreamingResponse
 
 from crawling.exceptions import Unavailable
 from crawling.idle_report import worker_json
 from rest_service import models
-from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems
+from rest_service.answers import NotFound
+from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, unescaped
 
 #: Services of a cluster that count what they do.
 SERVICES = ("kafka-monitor", "redis-monitor", "rest")
@@ -35,6 +36,27 @@ async def workers(parts: PartsOf, limit: Limit = 50, after: After = 0) -> dict[s
     page, following = page_of(found, after, limit)
     rows = [{**worker_json(*pair), "alive": pair[0].deadline > now} for pair in page]
     return {"workers": rows, "total": len(found), "next": following}
+
+
+@router.get(
+    "/workers/{name}/requests",
+    response_model=models.HeldRequests,
+    responses=problems(400, 404),
+)
+async def held(
+    name: Annotated[str, Path(examples=["crawler-1:4711:link:5f3a"])],
+    parts: PartsOf,
+    limit: Limit = 50,
+) -> dict[str, Any]:
+    """List what a worker holds at this moment, longest held first.
+
+    Of a worker that holds more than `limit`, any so many are listed.
+    """
+    worker = unescaped("name", name)
+    found = await parts.tracker.held(worker, limit)
+    if found is None:
+        raise NotFound(f"there is no worker {worker!r}")
+    return {"requests": [models.held_json(each) for each in found]}
 
 
 @router.get("/stats", response_model=models.Stats)

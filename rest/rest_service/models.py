@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from crawling.tracker.tracker import is_failure
 from rest_service import examples
 
 if TYPE_CHECKING:
-    from crawling.tracker.tracker import CrawlStatus
+    from crawling.tracker.tracker import CrawlStatus, Held
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+#: What a site has made up: URLs may have halves of surrogate pairs, which no UTF-8 has.
+Foreign = Annotated[str, BeforeValidator(_encodable)]
 
 
 class Model(BaseModel):
@@ -121,10 +129,10 @@ class WaitingPage(Model):
 
 
 class Failed(Model):
-    url: str
-    domain: str
+    url: Foreign
+    domain: Foreign
     reason: str = Field(examples=["timeout", "http_503"])
-    detail: str
+    detail: Foreign
     attempts: int
 
 
@@ -268,6 +276,31 @@ class WorkerPage(Model):
     workers: list[Worker]
     total: int
     next: str | None
+
+
+class HeldRequest(Model):
+    """A request that a worker works on, or has taken to work on next."""
+
+    spiderid: str
+    appid: str
+    crawlid: str
+    url: Foreign
+    domain: Foreign
+    priority: int = Field(description="As it was submitted or found, without the crawl's.")
+    depth: int
+    attempts: int = Field(description="How often it was tried before.")
+    since: float = Field(description="When the worker took it, Unix seconds.")
+
+
+class HeldRequests(Model):
+    model_config = _like(examples.HELD)
+
+    requests: list[HeldRequest]
+
+
+def held_json(held: Held) -> dict[str, Any]:
+    own = {name: value for name, value in vars(held).items() if name != "crawl"}
+    return {**held.crawl._asdict(), **own}
 
 
 class Totals(Model):

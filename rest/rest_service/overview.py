@@ -42,7 +42,7 @@ class Snapshot:
     crawls: Mapping[CrawlId, CrawlStatus] = field(default_factory=dict)
     workers: Sequence[WorkerStatus] = ()
     settings: Sequence[DomainSetting] = ()
-    #: How often a domain was pushed back through this process: the books do not show it.
+    #: How often somebody has pushed a domain back: the books do not show it.
     deferrals: int = 0
     is_up: bool = False
 
@@ -63,7 +63,6 @@ class Overview:
         self._cost = 0.0
         self._lock = asyncio.Lock()
         self._is_stale = False
-        self._deferrals = 0
         self._error: Unavailable | None = None
         self._failed = 0.0
         #: (monotonic time, pages, failures) of each crawl, within RATE_OVER.
@@ -81,11 +80,6 @@ class Overview:
     def touch(self) -> None:
         """Let the next to ask look anew: something was changed through this process."""
         self._is_stale = True
-
-    async def push_back(self, domain: str, seconds: float) -> None:
-        """Lease nothing of a domain for some seconds, and let those who listen know."""
-        await self._backends.tracker.defer(domain, seconds)
-        self._deferrals += 1
 
     async def fresh(self) -> Snapshot:
         """Return a look that is new enough; all who ask meanwhile share one."""
@@ -171,15 +165,15 @@ class Overview:
         names = await tracker.crawls()
         statuses = await tracker.statuses(names)
         workers = await tracker.workers()
-        settings = await tracker.domain_settings()
+        treatment = await tracker.treatment()
         self._cost = time.monotonic() - began
         self.snapshot = Snapshot(
             time=time.time(),
             at=time.monotonic(),
             crawls={status.crawl: status for status in statuses},
             workers=workers,
-            settings=settings,
-            deferrals=self._deferrals,
+            settings=treatment.settings,
+            deferrals=treatment.deferrals,
             is_up=True,
         )
         self._measure()

@@ -256,6 +256,29 @@ def test_a_page_goes_on_when_the_tracker_is_back(
     assert (status.state, status.queued, status.failed) == ("running", 1, 3)
 
 
+def test_what_a_worker_holds_is_seen_when_the_tracker_is_back(
+    browser: Browser, ui: str, server: Restartable, tracker: str
+) -> None:
+    def wrong() -> str:
+        code = "return document.querySelector('td [role=alert]:not([hidden])')?.innerText ?? ''"
+        return str(browser.script(code))
+
+    ask(tracker, lambda opened: opened.lease("host:1:kept:one", 1, "kept"))
+    browser.open(f"{ui}#/workers")
+    browser.see("live", "host 1")
+    server.stop()
+    try:
+        browser.press("host 1")
+        browser.until(lambda: AWAY in wrong(), "what is wrong")
+        assert "It holds nothing" not in browser.text()
+        is_accessible(browser)
+    finally:
+        server.start()
+
+    browser.see(site(4))
+    assert wrong() == ""
+
+
 def test_another_token_is_asked_for_when_the_service_has_others(
     browser: Browser, folder: Path, tracker: str
 ) -> None:

@@ -54,6 +54,7 @@ CHEAP = [
     f"{BOOKS}/trace?url=https://site-000003.example/page/17",
     "/api/v1/domain-settings",
     "/api/v1/workers?limit=50",
+    "/api/v1/workers/host:1:link:one/requests?limit=50",
     "/metrics",
     "/readyz",
     "/",

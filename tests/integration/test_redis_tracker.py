@@ -60,6 +60,23 @@ async def test_scripts_that_redis_forgot_are_sent_again(redis: Redis, redis_url:
         assert paths(await lease(tracker)) == ["page"]
 
 
+async def test_leases_of_a_crawl_that_is_gone_hide_no_others(
+    redis: Redis, redis_url: str
+) -> None:
+    async with redis_tracker(redis_url, concurrency=1000) as tracker:
+        await submit(tracker, *offers(300))
+        await lease(tracker, 300)
+        [lost] = redis.scan_iter("fleet:crawl:*")
+        await submit(tracker, *offers(5, "b.example"), crawl=OTHER)
+        await lease(tracker, 5)
+        redis.delete(lost)
+
+        for limit in (1, 2, 5, 500):
+            held = await tracker.held(WORKER, limit) or []
+            assert len(held) == min(limit, 5)
+            assert {each.crawl for each in held} == {OTHER}
+
+
 async def test_calls_that_are_cut_off_keep_no_connection(redis: Redis, redis_url: str) -> None:
     late = Submission(CRAWL, [offer("late")])
     async with redis_tracker(redis_url) as tracker:

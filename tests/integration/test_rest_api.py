@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 from crawling.tracker.connect import _make as tracker_at
-from crawling.tracker.tracker import CrawlId, TrackerConfig, Vitals
+from crawling.tracker.tracker import CrawlId, TrackerConfig, Vitals, worker_name
 from tests.integration.serving import serving
 from tests.integration.tracking import CRAWL, OTHER, lease, offer, offers, settle, submit, until
 
@@ -228,6 +229,52 @@ async def test_workers_are_listed_with_what_they_hold(rest: Served, tracker: Tra
     assert (len(one["workers"]), one["next"]) == (1, "1")
 
 
+async def test_what_a_worker_holds_is_listed(rest: Served, tracker: Tracker) -> None:
+    name = worker_name("a/b")
+    path = f"/workers/{quote(name, safe='')}/requests"
+    crawl = CrawlId("a/b", "tests", "first")
+    await submit(tracker, offer("é", depth=2), *offers(3, "b.example"), crawl=crawl)
+    assert len(await lease(tracker, worker=name, spiderid="a/b")) == 4
+
+    found = (await rest.get(path))["requests"]
+
+    held = await tracker.held(name)
+    assert held is not None
+    assert found == [
+        {
+            **crawl._asdict(),
+            "url": each.url,
+            "domain": each.domain,
+            "priority": 70,
+            "depth": 2 if each.domain == "a.example" else 0,
+            "attempts": 0,
+            "since": each.since,
+        }
+        for each in held
+    ]
+    assert len(found) == 4
+    assert len((await rest.get(path, limit=3))["requests"]) == 3
+    await tracker.leave(name)
+    problem = await rest.get(path, 404)
+    assert problem["detail"] == f"there is no worker {name!r}"
+
+
+async def test_requests_are_listed_whatever_is_in_their_urls(
+    rest: Served, tracker: Tracker
+) -> None:
+    odd = offer("page")._replace(url="http://a.example/\udce9", domain="a\udce9.example")
+    shown = {"url": "http://a.example/\\udce9", "domain": "a\\udce9.example"}
+    await submit(tracker, odd)
+    [page] = await lease(tracker)
+
+    [held] = (await rest.get("/workers/worker-1/requests"))["requests"]
+    await settle(tracker, page, "failed", detail="no \udce9")
+    [failed] = (await rest.get(f"{ONE}/failed"))["failed"]
+
+    assert held.items() >= shown.items()
+    assert failed.items() >= {**shown, "detail": "no \\udce9"}.items()
+
+
 async def test_the_overview_is_the_sum_of_all_crawls(rest: Served, tracker: Tracker) -> None:
     await submit(tracker, *offers(4))
     await submit(tracker, *offers(3), crawl=OTHER)
@@ -285,7 +332,10 @@ async def test_a_crawl_that_makes_no_sense_is_refused_with_path_and_reason(
         (("GET", "/crawls?state=lost", None), 400, "state"),
         (("GET", f"{ONE}/failed?reason=nonsense", None), 400, "reason"),
         (("GET", "/crawls/link/tests/%FF", None), 400, "crawlid"),
+        (("GET", "/workers/worker-1/requests?limit=501", None), 400, "limit"),
+        (("GET", "/workers/%FF/requests", None), 400, "name"),
         (("GET", "/crawls/link/tests/unknown", None), 404, None),
+        (("GET", "/workers/unknown/requests", None), 404, None),
         (("POST", "/crawls/link/tests/unknown/stop", None), 404, None),
         (("POST", f"{ONE}/prioritize", b'{"priority": 1000}'), 400, "priority"),
         (("POST", f"{ONE}/prioritize", b"nonsense"), 400, None),

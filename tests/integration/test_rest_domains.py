@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.serving import serving_over
+from tests.integration.test_rest_events import receive
 from tests.integration.tracking import OTHER, lease, offers, submit
 
 if TYPE_CHECKING:
@@ -97,3 +99,18 @@ async def test_what_was_set_for_domains_is_listed_page_by_page(
     assert (await rest.get("/domain-settings", limit=1000))["settings"] == everything
     for wrong in ({"limit": 0}, {"limit": 1001}, {"after": -1}):
         await rest.get("/domain-settings", 400, **wrong)
+
+
+async def test_a_push_back_is_told_by_all_services_whoever_has_made_it(
+    rest: Served, tracker: Tracker, tracker_url: str
+) -> None:
+    await submit(tracker, *offers(3))
+    async with serving_over(tracker_url, tracker) as other, other.events() as stream:
+        assert (await receive(stream, lambda data: data["crawls"]))["overview"]["queued"] == 3
+
+        await rest.post("/domains/a.example/defer", {"seconds": 600}, 204)
+        by_rest = await receive(stream, lambda data: data.get("changed"))
+        await tracker.defer("a.example", 900.0)
+        by_another = await receive(stream, lambda data: data.get("changed"))
+
+        assert (by_rest["changed"], by_another["changed"]) == (["domains"], ["domains"])

@@ -213,7 +213,7 @@ async def test_what_has_changed_is_named(board: Board, tracker: Tracker) -> None
         return list(data_of(await anext(stream))["changed"])
 
     assert await named(tracker.block("a.example")) == ["domain-settings", "domains"]
-    assert await named(board.overview.push_back("a.example", 60.0)) == ["domains"]
+    assert await named(tracker.defer("a.example", 60.0)) == ["domains"]
     assert await named(tracker.renew(WORKER, "no room")) == ["workers"]
     assert await named(tracker.pause(CRAWL)) == ["crawls", "domains"]
     assert await named(settle(tracker, page)) == ["crawls", "domains", "workers"]

@@ -68,6 +68,7 @@ NEEDED: dict[str, list[tuple[str, str]]] = {
         ("GET", "/api/v1/domains"),
         ("GET", "/api/v1/domain-settings"),
         ("GET", "/api/v1/workers"),
+        ("GET", "/api/v1/workers/worker-1/requests"),
         ("GET", "/api/v1/stats"),
         ("GET", "/api/v1/events"),
         ("GET", "/metrics"),
@@ -99,9 +100,9 @@ async def test_every_path_needs_the_scope_that_it_should(tracker: str, tmp_path:
     async with serving(tracker, REST_TOKENS=file, REST_RATE_LIMIT=0) as served:
         described = (await served.client.get("/api/v1/openapi.json")).json()["paths"]
         known = {
-            path.replace("{spiderid}/{appid}/{crawlid}", "link/tests/first").replace(
-                "{domain}", "a.example"
-            )
+            path.replace("{spiderid}/{appid}/{crawlid}", "link/tests/first")
+            .replace("{domain}", "a.example")
+            .replace("{name}", "worker-1")
             for path in described
         }
         asked = {path for requests in NEEDED.values() for _, path in requests}

@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 CONFIG = TrackerConfig(hits=0)
 #: Columns that a file of version 4 has not.
-NEW_IN_5 = [
+NEW = [
     ("crawls", "depths"),
     ("workers", "pages"),
     ("workers", "rate"),
     ("workers", "memory"),
+    ("sequence", "deferrals"),
 ]
 
 
@@ -123,7 +124,7 @@ async def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
     await settle(old, failed, "failed", reason="http_500")
     await old.close()
     with closing(sqlite3.connect(path)) as db:
-        for table, column in NEW_IN_5:
+        for table, column in NEW:
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 4")
 
@@ -140,6 +141,8 @@ async def test_a_file_of_the_version_before_goes_on(path: Path) -> None:
     # What was not counted before its retry is not counted after it.
     assert (await books(beside)).by_depth == {0: 1}
     assert [worker.worker for worker in await beside.workers()] == [WORKER]
+    await tracker.defer("a.example", 1.0)
+    assert (await beside.treatment()).deferrals == 1
     await tracker.close()
     await beside.close()
 

@@ -285,6 +285,20 @@ async def test_what_was_on_its_way_does_not_make_a_rest_longer(
     assert 0.3 <= granted - begun < 5
 
 
+async def test_a_domain_that_was_pushed_back_opens_as_it_is_told_last(
+    tracker: Tracker,
+) -> None:
+    await submit(tracker, *offers(2))
+    await tracker.defer("a.example", 60.0)
+    assert await lease(tracker) == []
+
+    await tracker.defer("a.example", 0.0)
+
+    assert len(await lease(tracker, 1)) == 1
+    await tracker.defer("a.example", 60.0)
+    assert await lease(tracker) == []
+
+
 async def test_a_deferred_domain_is_not_leased_before(tracker: Tracker) -> None:
     await submit(tracker, offer("a"), offer("b", "b.example"))
     begun = time.time()

@@ -12,12 +12,14 @@ from crawling.tracker.tracker import CrawlId, CrawlOptions, Source, Submission, 
 from tests.integration.tracking import (
     CRAWL,
     OTHER,
+    WORKER,
     books,
     lease,
     offer,
     offers,
     settle,
     submit,
+    until,
 )
 
 if TYPE_CHECKING:
@@ -297,6 +299,15 @@ async def test_the_settings_of_domains_are_told_as_they_were_given(tracker: Trac
     ]
 
 
+async def test_how_often_domains_were_pushed_back_is_told(tracker: Tracker) -> None:
+    assert (await tracker.treatment()).deferrals == 0
+
+    for domain in ("a.example", "b.example", "a.example"):
+        await tracker.defer(domain, 60.0)
+
+    assert await tracker.treatment() == ([], 3)
+
+
 async def test_a_worker_says_where_it_is(tracker: Tracker) -> None:
     name = worker_name("a:b")
     await submit(tracker, offer("a"))
@@ -308,6 +319,77 @@ async def test_a_worker_says_where_it_is(tracker: Tracker) -> None:
     assert (status[name].host, status[name].spiderid) == (socket.gethostname(), "a:b")
     assert (status[name].pid, status[name].leased) == (str(os.getpid()), 1)
     assert (status["somebody"].host, status["somebody"].spiderid) == ("", "")
+
+
+async def test_what_a_worker_holds_is_told_longest_held_first(tracker: Tracker) -> None:
+    began = time.time()
+    await submit(tracker, offer("é?a=1", depth=300), offer("b", "b.example", 20))
+    await submit(tracker, offer("c", "c.example", -5, extras=b"x"), crawl=OTHER)
+    await lease(tracker, 2)
+    await asyncio.sleep(0.05)
+    await lease(tracker, 1)
+    await lease(tracker, worker="idle")
+
+    held = await tracker.held(WORKER)
+
+    assert held is not None
+    assert [
+        (each.crawl, each.url, each.domain, each.priority, each.depth) for each in held
+    ] == [
+        (CRAWL, "http://a.example/é?a=1", "a.example", 70, 300),
+        (CRAWL, "http://b.example/b", "b.example", 20, 0),
+        (OTHER, "http://c.example/c", "c.example", -5, 0),
+    ]
+    assert {each.attempts for each in held} == {0}
+    assert began - 0.1 <= held[0].since <= held[1].since < held[2].since <= time.time() + 0.1
+    assert await tracker.held("idle") == []
+
+
+async def test_what_a_worker_holds_has_its_attempts(make_tracker: MakeTracker) -> None:
+    tracker = await make_tracker(retry_delay=0.01)
+    await submit(tracker, offer("page"))
+    [page] = await lease(tracker)
+    await settle(tracker, page, "retry")
+    await until(lambda: lease(tracker))
+
+    [again] = await tracker.held(WORKER) or []
+
+    assert (again.url, again.attempts) == ("http://a.example/page", 1)
+
+
+async def test_a_worker_holds_nothing_that_it_gave_back(tracker: Tracker) -> None:
+    assert await tracker.held(WORKER) is None
+    await submit(tracker, *offers(3))
+    done, *_ = await lease(tracker)
+    await settle(tracker, done)
+    assert len(await tracker.held(WORKER) or []) == 2
+
+    await tracker.leave(WORKER)
+
+    assert await tracker.held(WORKER) is None
+
+
+async def test_no_more_is_told_of_what_a_worker_holds_than_asked_for(
+    make_tracker: MakeTracker,
+) -> None:
+    tracker = await make_tracker(hits=0, concurrency=1000)
+    pages = [offer(str(number), f"{number % 7}.example") for number in range(1000)]
+    await tracker.submit(CRAWL, pages)
+    await until(lambda: holds(tracker, 1000))
+    everything = await tracker.held(WORKER, limit=1000) or []
+    assert {each.url for each in everything} == {page.url for page in pages}
+
+    for limit in (1, 7, 999):
+        some = await tracker.held(WORKER, limit) or []
+        assert len(some) == len(set(some)) == limit
+        assert set(some) <= set(everything)
+        assert [each.since for each in some] == sorted(each.since for each in some)
+
+
+async def holds(tracker: Tracker, count: int) -> bool:
+    await tracker.lease(WORKER, 500, "link")
+    [worker] = await tracker.workers()
+    return worker.leased == count
 
 
 async def test_many_submissions_are_done_in_order_and_once_each(tracker: Tracker) -> None:

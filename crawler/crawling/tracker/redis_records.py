@@ -17,6 +17,7 @@ from crawling.tracker.tracker import (
     CrawlOptions,
     CrawlStatus,
     Failure,
+    Held,
     Lease,
     Trace,
     Vitals,
@@ -264,6 +265,21 @@ def unpack_failure(record: bytes) -> Failure:
     request = unpack_request(member, domain_in(queue))
     domain = text(domain_in(queue))
     return Failure(request.url, text(reason), text(detail), request.attempts, domain)
+
+
+def unpack_held(record: bytes, *crawl: bytes) -> Held:
+    _, queue, priority, _, since, member = unpack(record)
+    domain = domain_in(queue)
+    request = unpack_request(member, domain)
+    return Held(
+        crawl=CrawlId(*map(text, crawl)),
+        url=request.url,
+        domain=text(domain),
+        priority=priority,
+        depth=request.depth,
+        attempts=request.attempts,
+        since=since / 1000,
+    )
 
 
 def unpack_trace(state: bytes, reason: bytes, record: bytes, worker: bytes) -> Trace:

@@ -16,6 +16,7 @@ from crawling.tracker.redis_connect import Histories, is_cluster, redis_client, 
 from crawling.tracker.redis_records import (
     text,
     unpack_failure,
+    unpack_held,
     unpack_status,
     unpack_trace,
     unpack_vitals,
@@ -33,7 +34,9 @@ from crawling.tracker.tracker import (
     QueuedIn,
     Trace,
     Tracker,
+    Treatment,
     WorkerStatus,
+    longest_first,
     place_of,
 )
 
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
+        Held,
         TrackerConfig,
     )
 
@@ -155,14 +159,19 @@ class RedisViews(Tracker):
             if int(cursor) == 0:
                 return _by_domain(lanes)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        limits = await self._ask("HGETALL", self.keys.limits)
-        blocked = set(map(text, await self._ask("SMEMBERS", self.keys.blocked)))
+    async def treatment(self) -> Treatment:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self.keys.limits)
+        pipeline.smembers(self.keys.blocked)
+        pipeline.hget(self.keys.meta, "deferrals")
+        limits, barred, deferrals = await answer(pipeline.execute())
+        blocked = set(map(text, barred))
         given = {text(domain): text(limit).split()[2:] for domain, limit in limits.items()}
-        return [
+        settings = [
             DomainSetting(domain, *_given(given.get(domain)), blocked=domain in blocked)
             for domain in sorted(given.keys() | blocked)
         ]
+        return Treatment(settings, int(deferrals or 0))
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         found, place = dict[str, DomainStatus](), 0
@@ -226,6 +235,12 @@ class RedisViews(Tracker):
             )
             for worker, deadline in deadlines
         ]
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        found = await self._scripts.run("held", worker, limit)
+        if found is None:
+            return None
+        return longest_first(unpack_held(*each) for each in found)
 
     async def failed(
         self,

@@ -1,8 +1,9 @@
 -- The tables of SqliteTracker.  All times are Unix seconds of this host.
 -- `rank` orders requests, lanes and domains alike, lowest first: priority, then age.
 
-CREATE TABLE sequence (next INTEGER NOT NULL);
-INSERT INTO sequence VALUES (1);
+-- One row: the next number of all, and how often somebody has pushed a domain back.
+CREATE TABLE sequence (next INTEGER NOT NULL, deferrals INTEGER NOT NULL DEFAULT 0);
+INSERT INTO sequence (next) VALUES (1);
 
 -- The books of a crawl.  `run` numbers what it queued since it was last stopped (0: nothing
 -- may be queued), `void` is the highest request of the runs before, `reported` the epoch of

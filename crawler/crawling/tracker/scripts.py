@@ -47,6 +47,7 @@ PARTS = {
     "domains": ("prelude", "domains"),
     "flag": ("prelude", "queues", "endings", "flag"),
     "forget": ("prelude", "forgetting", "forget"),
+    "held": ("prelude", "held"),
     "lease": ("prelude", "queues", "endings", "throttle", "lease"),
     "lanes": ("prelude", "lanes"),
     "listed": ("prelude", "listed"),

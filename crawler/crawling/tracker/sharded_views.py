@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 from zlib import crc32
 
@@ -16,7 +17,9 @@ from crawling.tracker.tracker import (
     Failure,
     Trace,
     Tracker,
+    Treatment,
     WorkerStatus,
+    longest_first,
     place_of,
 )
 
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
     from crawling.tracker.tracker import (
         CrawlId,
         CrawlStatus,
-        DomainSetting,
         DomainStatus,
+        Held,
         Offer,
         QueuedIn,
         TrackerConfig,
@@ -94,9 +97,10 @@ class ShardedViews(Tracker):
         found = await of_all(shard.oldest_queued(spiderid) for shard in self.shards)
         return min((since for since in found if since is not None), default=None)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        found = await of_all(shard.domain_settings() for shard in self.shards)
-        return sorted(setting for part in found for setting in part)
+    async def treatment(self) -> Treatment:
+        found = await of_all(shard.treatment() for shard in self.shards)
+        settings = sorted(setting for part in found for setting in part.settings)
+        return Treatment(settings, sum(part.deferrals for part in found))
 
     async def workers(self) -> list[WorkerStatus]:
         workers: dict[str, WorkerStatus] = {}
@@ -112,6 +116,11 @@ class ShardedViews(Tracker):
                     max(known.vitals, worker.vitals),
                 )
         return sorted(workers.values(), key=lambda worker: worker.deadline)
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        parts = await of_all(shard.held(worker, limit) for shard in self.shards)
+        known = [part for part in parts if part is not None]
+        return longest_first(chain.from_iterable(known))[:limit] if known else None
 
     async def failed(
         self,

@@ -287,10 +287,10 @@ def push_back(step: Step, domain: str, retry_after: float) -> None:
             return
         delay = _doubled(config.retry_delay, doublings, config.defer_max)
         doublings += 1
-    defer(step, domain, delay, doublings)
+    _defer(step, domain, delay, doublings)
 
 
-def defer(step: Step, domain: str, delay: float, doublings: int = 0) -> None:
+def _defer(step: Step, domain: str, delay: float, doublings: int = 0) -> None:
     step.db.execute(
         "INSERT INTO domains (domain, deferred, doublings) VALUES (?, ?, ?) "
         "ON CONFLICT DO UPDATE SET deferred = max(deferred, excluded.deferred), "

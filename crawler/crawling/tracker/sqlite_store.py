@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Raised whenever `schema.sql` changes: a file of a version that is not among `_UPGRADES`
 #: is refused, never misread.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 #: Marks a file as ours ("flee"), so that no other program's database is taken for one.
 APPLICATION_ID = 0x666C6565
 #: Seconds to wait for another process's transaction; ours take milliseconds.
@@ -28,7 +28,8 @@ _UPGRADES = {
         "ALTER TABLE workers ADD COLUMN pages INTEGER NOT NULL DEFAULT 0",
         "ALTER TABLE workers ADD COLUMN rate REAL NOT NULL DEFAULT 0",
         "ALTER TABLE workers ADD COLUMN memory INTEGER NOT NULL DEFAULT 0",
-    )
+    ),
+    5: ("ALTER TABLE sequence ADD COLUMN deferrals INTEGER NOT NULL DEFAULT 0",),
 }
 _SCHEMA = Path(__file__).with_name("schema.sql")
 

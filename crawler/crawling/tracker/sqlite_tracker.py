@@ -21,7 +21,7 @@ from crawling.tracker import (
 from crawling.tracker.sqlite_books import Step
 from crawling.tracker.sqlite_lease import Lending
 from crawling.tracker.sqlite_queues import boost_lanes, open_domain
-from crawling.tracker.sqlite_settle import defer, settle
+from crawling.tracker.sqlite_settle import settle
 from crawling.tracker.sqlite_store import SqliteStore
 from crawling.tracker.throttle import scaled
 from crawling.tracker.tracker import FailedPage, Tracker, place_of
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
         CrawlOptions,
         CrawlStatus,
         DomainCounts,
-        DomainSetting,
         DomainStatus,
         Entry,
         Event,
+        Held,
         Lease,
         Leased,
         Offer,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         Submitted,
         Trace,
         TrackerConfig,
+        Treatment,
         Vitals,
         WorkerStatus,
     )
@@ -231,8 +232,8 @@ class SqliteTracker(Tracker):
 
         return await self._run(queued)
 
-    async def domain_settings(self) -> list[DomainSetting]:
-        return await self._run(sqlite_views.domain_settings)
+    async def treatment(self) -> Treatment:
+        return await self._run(sqlite_views.treatment)
 
     async def domains(self, spiderid: str, limit: int = 100) -> list[DomainStatus]:
         return await self._run(lambda step: sqlite_views.domains(step, spiderid, limit))
@@ -248,6 +249,9 @@ class SqliteTracker(Tracker):
 
     async def workers(self) -> list[WorkerStatus]:
         return await self._run(sqlite_views.workers)
+
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        return await self._run(lambda step: sqlite_views.held(step, worker, limit))
 
     async def failed(
         self,
@@ -299,7 +303,16 @@ class SqliteTracker(Tracker):
         await self._change(block)
 
     async def defer(self, domain: str, delay: float) -> None:
-        await self._change(lambda step: defer(step, domain, delay))
+        def push_back(step: Step) -> None:
+            step.db.execute(
+                "INSERT INTO domains (domain, deferred) VALUES (?, ?) "
+                "ON CONFLICT DO UPDATE SET deferred = excluded.deferred",
+                (domain, step.now + delay),
+            )
+            step.db.execute("UPDATE sequence SET deferrals = deferrals + 1")
+            open_domain(step.db, domain)
+
+        await self._change(push_back)
 
     async def audit(
         self, crawl: CrawlId | None = None, *, repair: bool = False

@@ -15,10 +15,13 @@ from crawling.tracker.tracker import (
     Event,
     FailedPage,
     Failure,
+    Held,
     QueuedIn,
     Trace,
+    Treatment,
     Vitals,
     WorkerStatus,
+    longest_first,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ def queued(step: Step, books: Books) -> list[QueuedIn]:
     return [QueuedIn(*row) for row in rows]
 
 
-def domain_settings(step: Step) -> list[DomainSetting]:
+def treatment(step: Step) -> Treatment:
     rows = step.db.execute(
         "SELECT domain, given, blocked FROM domains WHERE hits > 0 OR blocked ORDER BY domain"
     )
@@ -88,7 +91,8 @@ def domain_settings(step: Step) -> list[DomainSetting]:
     for domain, given, blocked in rows:
         hits, window, scale = json.loads(given)
         found.append(DomainSetting(domain, hits, window, scale, bool(blocked)))
-    return found
+    [deferrals] = step.db.execute("SELECT deferrals FROM sequence").fetchone()
+    return Treatment(found, deferrals)
 
 
 def domains(step: Step, spiderid: str, limit: int) -> list[DomainStatus]:
@@ -137,6 +141,21 @@ def workers(step: Step) -> list[WorkerStatus]:
         WorkerStatus(worker, deadline, leased, trouble, Vitals(*told))
         for worker, deadline, leased, trouble, *told in rows
     ]
+
+
+def held(step: Step, worker: str, limit: int) -> list[Held] | None:
+    known = step.db.execute("SELECT 1 FROM workers WHERE worker = ?", (worker,)).fetchone()
+    rows = step.db.execute(
+        "SELECT crawls.spiderid, appid, crawlid, url, domain, priority, depth, attempts, since "
+        "FROM requests JOIN queues ON queues.id = queue JOIN crawls ON crawls.id = crawl "
+        "WHERE worker = ? LIMIT ?",
+        (worker, limit),
+    )
+    found = (
+        Held(CrawlId(spiderid, appid, crawlid), text_of(url), *rest)
+        for spiderid, appid, crawlid, url, *rest in rows
+    )
+    return longest_first(found) if known else None
 
 
 def failed(

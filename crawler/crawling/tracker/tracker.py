@@ -381,6 +381,13 @@ class DomainSetting(NamedTuple):
     blocked: bool = False
 
 
+class Treatment(NamedTuple):
+    """What is set for single domains, and how often any was pushed back by `defer` so far."""
+
+    settings: list[DomainSetting]
+    deferrals: int
+
+
 class Vitals(NamedTuple):
     """What a worker tells of itself with each renewal.
 
@@ -444,6 +451,23 @@ class Trace:
     worker: str | None = None
     since: float | None = None
     next_try: float | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """A request that a worker holds, *since* (Unix seconds) it was lent."""
+
+    crawl: CrawlId
+    url: str
+    domain: str
+    priority: int
+    depth: int
+    attempts: int
+    since: float
+
+
+def longest_first(held: Iterable[Held]) -> list[Held]:
+    return sorted(held, key=lambda each: (each.since, each.url))
 
 
 @dataclass(frozen=True)
@@ -669,6 +693,13 @@ class Tracker(ABC):
     async def workers(self) -> list[WorkerStatus]: ...
 
     @abstractmethod
+    async def held(self, worker: str, limit: int = 100) -> list[Held] | None:
+        """Return what the worker holds, longest held first; None when it is unknown.
+
+        Where that is more than *limit*, which of it is returned is not determined.
+        """
+
+    @abstractmethod
     async def failed(
         self,
         crawl: CrawlId,
@@ -699,12 +730,15 @@ class Tracker(ABC):
         """Lease nothing of *domain* until it is unblocked; what is queued stays queued."""
 
     @abstractmethod
-    async def domain_settings(self) -> list[DomainSetting]:
+    async def treatment(self) -> Treatment:
         """Return all that `limit` and `block` have set, by domain, as it was given."""
+
+    async def domain_settings(self) -> list[DomainSetting]:
+        return (await self.treatment()).settings
 
     @abstractmethod
     async def defer(self, domain: str, delay: float) -> None:
-        """Lease nothing of *domain* for *delay* seconds."""
+        """Lease nothing of *domain* for *delay* seconds, whatever it was before; 0 opens it."""
 
     @abstractmethod
     async def audit(

@@ -26,9 +26,10 @@ export function put(element, ...content) {
  * Return a table with `update(rows)`, whose rows keep their elements while they are shown.
  *
  * A column is {title, show(row, current), numeric, wide}; only wide ones have several
- * lines.  current() is the row as it is now.
+ * lines.  current() is the row as it is now.  below(row) is the element that stands below
+ * a row, if any.
  */
-export function table({ caption, columns, key, empty }) {
+export function table({ caption, columns, key, empty, below = () => null }) {
   const body = h("tbody");
   const nothing = h("p", { class: "empty", hidden: true }, empty);
   const kind = ({ numeric, wide }) => (numeric && "number") || (wide && "wide");
@@ -46,6 +47,9 @@ export function table({ caption, columns, key, empty }) {
     entry.row = row;
     columns.forEach(({ show }, index) =>
       put(entry.cells[index], show(row, () => entry.row)));
+    const content = below(row);
+    if (!content) entry.below?.remove();
+    entry.below = content && (entry.below ?? h("tr", {}, h("td", { class: "below", colspan: columns.length }, content)));
   }
 
   return {
@@ -54,15 +58,18 @@ export function table({ caption, columns, key, empty }) {
     update(rows) {
       const ids = new Set(rows.map(key));
       for (const [id, entry] of known) {
-        if (!ids.has(id)) { entry.element.remove(); known.delete(id); }
+        if (!ids.has(id)) { entry.element.remove(); entry.below?.remove(); known.delete(id); }
       }
-      rows.forEach((row, index) => {
+      const elements = rows.flatMap((row) => {
         const id = key(row);
         if (!known.has(id)) known.set(id, make(row));
         const entry = known.get(id);
         write(entry, row);
+        return entry.below ? [entry.element, entry.below] : [entry.element];
+      });
+      elements.forEach((element, index) => {
         const there = body.children[index] ?? null;
-        if (there !== entry.element) body.insertBefore(entry.element, there);
+        if (there !== element) body.insertBefore(element, there);
       });
       region.hidden = !rows.length;
       nothing.hidden = Boolean(rows.length);

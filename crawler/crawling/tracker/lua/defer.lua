@@ -9,4 +9,6 @@ local domain, delay = ARGV[1], tonumber(ARGV[2])
 
 begin_even_when_full()
 call('ZADD', fleet .. 'deferred', now + delay, domain)
+-- Nothing else tells who only looks.
+call('HINCRBY', meta, 'deferrals', 1)
 look_again(domain)

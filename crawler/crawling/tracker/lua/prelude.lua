@@ -4,7 +4,8 @@ What all scripts share; prepended to them by scripts.py.
 Every other key begins with the tag that the first one begins with; keys.py lists them.
 Times are milliseconds of Redis's clock.  A queue `q` is "spider:domain".
 
-KEYS[1]  meta  hash  counters: seq (requests), cno (crawls), dead (buried workers), act
+KEYS[1]  meta  hash  counters: seq (requests), cno (crawls), dead (buried workers), act,
+                      deferrals (by `defer`)
 ]]
 local meta = KEYS[1]
 local tag = string.sub(meta, 1, -#'fleet:meta' - 1)

@@ -1,8 +1,9 @@
-// The workers, those in trouble first.
+// The workers, those in trouble first, and what those hold whose rows are opened.
 
 import { get } from "../api.js";
 import { duration, h, number, pager, rate, size, table, why } from "../dom.js";
 import { expecting, gently, live, ticking } from "../live.js";
+import { held } from "./held.js";
 
 const LIMIT = 50;
 
@@ -10,12 +11,15 @@ export const title = () => "Workers";
 
 export function show({ content, signal, guarded }) {
   const pages = pager("workers", () => load.now());
+  const redraw = () => shown.update(shown.rows());
+  const holding = held(redraw, signal);
   const shown = table({
     caption: "Workers, those in trouble first",
     key: (row) => row.worker,
     empty: "No worker runs. Start one by fleet worker.",
+    below: holding.below,
     columns: [
-      { title: "Worker", wide: true, show: (row) => [row.host ? `${row.host} ${row.pid}` : row.worker] },
+      { title: "Worker", wide: true, show: (row) => [holding.button(row)] },
       { title: "Spider", show: (row) => [row.spiderid] },
       { title: "Life", show: life },
       { title: "Holds", numeric: true, show: (row) => [number(row.leased)] },
@@ -29,6 +33,7 @@ export function show({ content, signal, guarded }) {
 
   const load = gently(guarded(async () => {
     const answer = await get("/workers", { limit: LIMIT, after: pages.after }, signal);
+    holding.keep(answer.workers);
     shown.update(answer.workers);
     pages.update(answer, answer.workers.length);
     // A worker that is silent changes nothing that would be told.
@@ -38,8 +43,10 @@ export function show({ content, signal, guarded }) {
 
   live.addEventListener("change", ({ detail }) => {
     if (detail.changed.includes("workers")) load();
+    // What goes and what comes may be as many.
+    if (["crawls", "workers"].some((name) => detail.changed.includes(name))) holding.load();
   }, { signal });
-  ticking(() => shown.update(shown.rows()), signal);
+  ticking(redraw, signal);
   load();
 }
 
