@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Listeners of one process, messages that wait for one, and crawls in a message.
 MOST_LISTENERS, MOST_WAITING, MOST_CRAWLS = 1000, 8, 100
+#: Listeners with one token: who loses its streams must not shut out the others.
+MOST_OF_TOKEN = 250
 #: Seconds of silence after which a comment shows that the connection lives.
 HEARTBEAT = 15.0
 
@@ -29,7 +31,8 @@ class Events:
 
     def __init__(self, overview: Overview) -> None:
         self._overview = overview
-        self._listeners: set[asyncio.Queue[bytes]] = set()
+        #: With the name of the token that each has shown.
+        self._listeners: dict[asyncio.Queue[bytes], str] = {}
         self._number = 0
         self._told: dict[str, Any] = {}
         self._told_of = overview.snapshot
@@ -44,6 +47,11 @@ class Events:
     @property
     def is_full(self) -> bool:
         return self._is_closed or len(self._listeners) >= MOST_LISTENERS
+
+    def is_full_for(self, token: str) -> bool:
+        """Whether the token of this name, "" for none, has all the streams that it may have."""
+        same = sum(name == token for name in self._listeners.values())
+        return bool(token) and same >= MOST_OF_TOKEN
 
     def publish(self) -> None:
         """Tell all listeners what is new since the last time, if anything is."""
@@ -74,10 +82,10 @@ class Events:
         }
         self._send(self._message("update", update))
 
-    async def listen(self) -> AsyncIterator[bytes]:
+    async def listen(self, token: str = "") -> AsyncIterator[bytes]:
         """Yield messages for one listener: first all there is, then what changes."""
         queue: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
-        self._listeners.add(queue)
+        self._listeners[queue] = token
         self.watched.set()
         try:
             yield b"retry: 2000\n\n"
@@ -92,7 +100,7 @@ class Events:
                     return
                 yield message or self._everything()
         finally:
-            self._listeners.discard(queue)
+            del self._listeners[queue]
             if not self._listeners:
                 self.watched.clear()
 

@@ -12,9 +12,22 @@ from fastapi.responses import StreamingResponse
 from crawling.exceptions import Unavailable
 from crawling.idle_report import worker_json
 from rest_service import models
+from rest_service.access import Denied
 from rest_service.answers import NotFound
-from rest_service.parts import After, Limit, PartsOf, needs, page_of, problems, unescaped
+from rest_service.events import MOST_OF_TOKEN
+from rest_service.parts import (
+    After,
+    Limit,
+    PartsOf,
+    TokenOf,
+    needs,
+    page_of,
+    problems,
+    unescaped,
+)
 
+#: Seconds after which who has too many streams may try again.
+PAUSE = 10.0
 #: Services of a cluster that count what they do.
 SERVICES = ("kafka-monitor", "redis-monitor", "rest")
 
@@ -92,21 +105,23 @@ async def stats(parts: PartsOf) -> dict[str, Any]:
             "that there are others, `changed` which of the lists `crawls`, "
             "`domain-settings`, `domains` and `workers` are to be asked for again.",
         },
-        **problems(503),
+        **problems(429, 503),
     },
 )
-async def events(parts: PartsOf) -> StreamingResponse:
+async def events(parts: PartsOf, token: TokenOf) -> StreamingResponse:
     """Tell what changes, as server-sent events.
 
     `Last-Event-ID` may be sent; it has no effect, since each stream begins with all there is.
     """
     if parts.events.is_full:
         raise Unavailable("too many listen already, or the service is about to end")
+    if parts.events.is_full_for(token):
+        raise Denied(429, f"{token} has {MOST_OF_TOKEN} streams open already", PAUSE)
     # Who listens is told that the tracker is away, and when it is back.
     with suppress(Unavailable):
         await parts.overview.fresh()
     return StreamingResponse(
-        parts.events.listen(),
+        parts.events.listen(token),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )

@@ -89,9 +89,18 @@ def needs(scope: Scope) -> Any:
     async def allowed(
         request: Request, parts: PartsOf, _: Annotated[Any, Security(_bearer)]
     ) -> None:
-        parts.access.check(request.headers.get("authorization"), scope)
+        authorization = request.headers.get("authorization")
+        request.state.token = parts.access.check(authorization, scope)
 
     return Depends(allowed)
+
+
+def token_of(request: Request) -> str:
+    """Return the name of the token that a request behind `needs` has shown, "" for none."""
+    return str(request.state.token)
+
+
+TokenOf = Annotated[str, Depends(token_of)]
 
 
 def crawl_named(
@@ -135,6 +144,6 @@ _MEANING = {
     404: "There is no such thing.",
     409: "Not as things are now.",
     413: "The body is too large.",
-    429: "More requests than the token may send; see Retry-After.",
+    429: "More requests or streams than the token may have; see Retry-After.",
     503: "Redis or Kafka does not answer; the same request may be sent again.",
 }

@@ -222,6 +222,10 @@ def test_prometheus_finds_and_may_reach_the_metrics_of_each_part(
         } in policy["ingress"]
 
 
+#: Of the REST service: Redis and Kafka must be there at its start, and may go away later.
+PROBES = {"startup": "/readyz", "readiness": "/healthz", "liveness": "/healthz"}
+
+
 @pytest.mark.parametrize("name", VALUES)
 def test_each_part_is_probed_guarded_and_kept_when_a_node_is_drained(
     helm: str, tmp_path: Path, name: str
@@ -239,6 +243,9 @@ def test_each_part_is_probed_guarded_and_kept_when_a_node_is_drained(
             assert budget["selector"]["matchLabels"].items() <= labels
             assert budget["maxUnavailable"] == (2 if name == "all" else 1), part
             assert "minAvailable" not in budget
+        if part == "rest":
+            paths = {name: container[f"{name}Probe"]["httpGet"]["path"] for name in PROBES}
+            assert paths == PROBES
     budgets = {named for kind, named in objects if kind == "PodDisruptionBudget"}
     assert not budgets & {"demo-scrapy-fleet-redis", "demo-scrapy-fleet-kafka"}
 

@@ -10,6 +10,7 @@ import pytest
 
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import CrawlId, TrackerConfig
+from rest_service.access import new_token
 from rest_service.backends import Backends
 from rest_service.events import MOST_CRAWLS, MOST_LISTENERS, MOST_WAITING, Events
 from rest_service.overview import Overview
@@ -260,3 +261,33 @@ async def test_who_comes_when_it_is_full_is_told_to_come_again(
 
     assert refused.headers["Retry-After"]
     assert detail.startswith("too many listen already")
+
+
+@pytest.mark.usefixtures("tracker")
+async def test_one_token_cannot_take_all_places(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rest_service.events.MOST_OF_TOKEN", 1)
+    made = dict(new_token(name, "read") for name in ("browser", "script"))
+    (tmp_path / "tokens").write_text("\n".join(made.values()))
+    one, other = ({"Authorization": f"Bearer {token}"} for token in made)
+    path = "/api/v1/events"
+    async with serving(url, REST_TOKENS=str(tmp_path / "tokens")) as served:
+        async with served.client.stream("GET", path, headers=one) as first:
+            begun = first.aiter_bytes()
+            await anext(begun)
+            async with served.client.stream("GET", path, headers=one) as refused:
+                assert refused.status_code == 429
+                detail = json.loads(await refused.aread())["detail"]
+            async with served.client.stream("GET", path, headers=other) as second:
+                assert second.status_code == 200
+            await begun.aclose()  # type: ignore[attr-defined]  # a generator
+
+        async def is_let_in() -> bool:
+            async with served.client.stream("GET", path, headers=one) as third:
+                return third.status_code == 200
+
+        await until(is_let_in)
+
+    assert refused.headers["Retry-After"] == "10"
+    assert detail.startswith("browser has ")
