@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -23,6 +24,8 @@ CHART = ROOT / "deploy" / "helm" / "scrapy-fleet"
 README = (CHART / "README.md").read_text("utf-8")
 HOWTO = (ROOT / "docs" / "howto" / "run_on_kubernetes.md").read_text("utf-8")
 KUBERNETES = ("1.27", "1.34")
+#: KEDA's own, which Kubernetes has no schema of.
+SCALED_OBJECT = ROOT / "tests" / "keda" / "scaledobject.json"
 
 REST = {name for name in vars(rest_settings) if name.isupper()}
 
@@ -112,9 +115,22 @@ def test_helm_and_kubernetes_accept_the_chart(helm: str, tmp_path: Path, name: s
 
     assert len(objects) > 9
     for (kind, _), each in objects.items():
-        if kind != "ScaledObject":  # KEDA's own, which Kubernetes has no schema of
-            for version in KUBERNETES:
-                kubernetes_validate.validate(each, version, strict=True)
+        if kind == "ScaledObject":
+            assert each["apiVersion"] == "keda.sh/v1alpha1"
+            jsonschema.validate(each, strict(json.loads(SCALED_OBJECT.read_text("utf-8"))))
+            continue
+        for version in KUBERNETES:
+            kubernetes_validate.validate(each, version, strict=True)
+
+
+def strict(schema: Any) -> Any:
+    """Return a schema of KEDA's that refuses fields of which it says nothing."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {name: strict(each) for name, each in schema.items()}
+    return {"additionalProperties": False, **made} if "properties" in made else made
 
 
 @pytest.mark.parametrize("name", VALUES)
