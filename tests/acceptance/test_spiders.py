@@ -120,18 +120,22 @@ except ConfigError as error:
 """
 
 
-def test_the_manager_takes_generators_of_known_and_explored_urls(
-    site: SmallSite, tmp_path: Path
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, site.url("")],
-        cwd=tmp_path,
+def run(program: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
         env=environment(),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def test_the_manager_takes_generators_of_known_and_explored_urls(
+    site: SmallSite, tmp_path: Path
+) -> None:
+    done = run(PROGRAM, site.url(""), cwd=tmp_path)
 
     assert done.stdout.splitlines() == [
         "finished 10 10",
@@ -169,14 +173,6 @@ CrawlManager(
 def test_a_crawl_runs_on_uvloop_unless_the_program_has_installed_the_reactor(
     site: SmallSite, tmp_path: Path, arguments: list[str], module: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LOOKING, site.url("/item/1"), *arguments],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(LOOKING, site.url("/item/1"), *arguments, cwd=tmp_path)
 
     assert done.stdout.splitlines() == [module], done.stderr
