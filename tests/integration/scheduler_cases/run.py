@@ -19,6 +19,7 @@ from scrapy.utils.reactor import install_reactor
 
 from crawling.distributed_scheduler import DistributedScheduler
 from crawling.request_record import extras_of
+from crawling.settings import ASYNCIO_EVENT_LOOP, TWISTED_REACTOR
 from crawling.tracker.connect import close_tracker
 from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
 from crawling.tracker.urls import domain_of, fingerprint
@@ -145,7 +146,7 @@ def _seed(url: str, case: Case) -> Offer:
 
 
 if __name__ == "__main__":
-    install_reactor("twisted.internet.asyncioreactor.AsyncioSelectorReactor")
+    install_reactor(TWISTED_REACTOR, ASYNCIO_EVENT_LOOP)
     from twisted.internet.task import react
 
     react(lambda _: deferred_from_coro(main(sys.argv[1:])))
