@@ -38,6 +38,12 @@ def holding(tracker: str, spider: str, count: int) -> tuple[str, list[Lease]]:
     return worker, leases
 
 
+def see_worker(browser: Browser, ui: str, spider: str) -> None:
+    """Open the list of workers, and see the one of this spider in it."""
+    browser.open(f"{ui}#/workers")
+    browser.see("live", f"host-{spider} 7")
+
+
 def listed(browser: Browser, spider: str) -> list[str]:
     """Return the URLs that the opened row of a worker has, in their order."""
     caption = f"What host-{spider} 7 holds, longest held first"
@@ -63,8 +69,7 @@ def test_what_a_worker_holds_is_seen_where_its_row_is_opened(
     browser: Browser, ui: str, tracker: str
 ) -> None:
     worker, leases = holding(tracker, "opened", 3)
-    browser.open(f"{ui}#/workers")
-    browser.see("live", "host-opened 7")
+    see_worker(browser, ui, "opened")
 
     browser.press("host-opened 7")
 
@@ -94,8 +99,7 @@ def test_nothing_is_asked_for_of_a_row_that_is_closed(
     browser: Browser, ui: str, tracker: str
 ) -> None:
     worker, leases = holding(tracker, "closed", 2)
-    browser.open(f"{ui}#/workers")
-    browser.see("live", "host-closed 7")
+    see_worker(browser, ui, "closed")
     assert asked(browser) == 0
     browser.press("host-closed 7")
     browser.until(lambda: len(listed(browser, "closed")) == 2, "what it holds")
@@ -119,8 +123,7 @@ def test_a_worker_that_leaves_is_not_asked_for_any_more(
     browser: Browser, ui: str, tracker: str
 ) -> None:
     worker, _ = holding(tracker, "leaves", 1)
-    browser.open(f"{ui}#/workers")
-    browser.see("live", "host-leaves 7")
+    see_worker(browser, ui, "leaves")
     browser.press("host-leaves 7")
     browser.until(lambda: len(listed(browser, "leaves")) == 1, "what it holds")
 
@@ -136,8 +139,7 @@ def test_a_worker_that_leaves_is_not_asked_for_any_more(
 
 def test_a_row_is_opened_by_the_keyboard(browser: Browser, ui: str, tracker: str) -> None:
     holding(tracker, "keys", 1)
-    browser.open(f"{ui}#/workers")
-    browser.see("live", "host-keys 7")
+    see_worker(browser, ui, "keys")
     focus = (
         "[...document.querySelectorAll('td button')]"
         ".find((each) => each.textContent === 'host-keys 7').focus()"
@@ -168,8 +170,7 @@ def test_a_row_says_how_much_of_it_is_shown(
     worker, leases = holding(tracker, f"of-{count}", count or 1)
     if not count:
         ask(tracker, lambda opened: opened.settle(worker, [Outcome(leases[0], "done")]))
-    browser.open(f"{ui}#/workers")
-    browser.see("live")
+    see_worker(browser, ui, f"of-{count}")
 
     browser.press(f"host-of-{count} 7")
 

@@ -13,12 +13,14 @@ import httpx
 from crawling import settings as fleet
 from crawling.service.config import named
 from rest_service import settings as rest
+from rest_service.access import new_token
 from rest_service.service import serve
 from tests.integration.tracking import until
 from tests.servers.kafka_server import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from httpx import Response
 
@@ -111,6 +113,13 @@ async def serving_over(url: str, tracker: Tracker) -> AsyncIterator[Served]:
     async with serving(url, TRACKER_SHARDS=tracker.config.shards, QUEUE_HITS=0) as served:
         await until(lambda: _is_ready(served), timeout=90)
         yield served
+
+
+def tokens_file(folder: Path, *scopes: str) -> tuple[str, list[str]]:
+    """Return a file of tokens, and one of each scope."""
+    made = [new_token(scope, scope) for scope in scopes]
+    (folder / "tokens").write_text("\n".join(line for _, line in made))
+    return str(folder / "tokens"), [token for token, _ in made]
 
 
 async def _is_ready(served: Served) -> bool:

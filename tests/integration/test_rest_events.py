@@ -10,11 +10,10 @@ import pytest
 
 from crawling.tracker.connect import _make as tracker_at
 from crawling.tracker.tracker import CrawlId, TrackerConfig
-from rest_service.access import new_token
 from rest_service.backends import Backends
 from rest_service.events import MOST_CRAWLS, MOST_LISTENERS, MOST_WAITING, Events
 from rest_service.overview import Overview
-from tests.integration.serving import serving, settings_of
+from tests.integration.serving import serving, settings_of, tokens_file
 from tests.integration.tracking import CRAWL, WORKER, lease, offer, offers, settle, until
 
 if TYPE_CHECKING:
@@ -268,11 +267,10 @@ async def test_one_token_cannot_take_all_places(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rest_service.events.MOST_OF_TOKEN", 1)
-    made = dict(new_token(name, "read") for name in ("browser", "script"))
-    (tmp_path / "tokens").write_text("\n".join(made.values()))
-    one, other = ({"Authorization": f"Bearer {token}"} for token in made)
+    file, tokens = tokens_file(tmp_path, "read", "submit")
+    one, other = ({"Authorization": f"Bearer {token}"} for token in tokens)
     path = "/api/v1/events"
-    async with serving(url, REST_TOKENS=str(tmp_path / "tokens")) as served:
+    async with serving(url, REST_TOKENS=file) as served:
         async with served.client.stream("GET", path, headers=one) as first:
             begun = first.aiter_bytes()
             await anext(begun)
@@ -290,4 +288,4 @@ async def test_one_token_cannot_take_all_places(
         await until(is_let_in)
 
     assert refused.headers["Retry-After"] == "10"
-    assert detail.startswith("browser has ")
+    assert detail.startswith("read has ")

@@ -17,7 +17,7 @@ import pytest
 
 from rest_service.access import new_token
 from rest_service.service import _listen
-from tests.integration.serving import answered, serving
+from tests.integration.serving import answered, serving, tokens_file
 from tests.servers.certificates import make_certificates
 from tests.servers.kafka_server import free_ports
 
@@ -31,13 +31,6 @@ CRAWL = {"url": "http://a.example/", "appid": "tests", "crawlid": "first"}
 @pytest.fixture
 def tracker(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/crawl.db"
-
-
-def tokens_file(folder: Path, *scopes: str) -> tuple[str, list[str]]:
-    """Return a file of tokens, and one of each scope."""
-    made = [new_token(scope, scope) for scope in scopes]
-    (folder / "tokens").write_text("\n".join(line for _, line in made))
-    return str(folder / "tokens"), [token for token, _ in made]
 
 
 def test_no_answer_waits_for_another_packet_of_its_client() -> None:
