@@ -27,6 +27,8 @@ LEFT_ALONE = frozenset(
     {
         "scrapy.spidermiddlewares.depth.DepthMiddleware",
         "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware",
+        "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware",
+        "crawling.meta_refresh_middleware.MetaRefreshMiddleware",
         "scrapy.downloadermiddlewares.cookies.CookiesMiddleware",
         "crawling.custom_cookies.CustomCookiesMiddleware",
         "crawling.fleet_logs.FleetLogs",

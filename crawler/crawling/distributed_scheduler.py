@@ -6,7 +6,6 @@ Scrapy asks here without waiting; all talk with the tracker is in `leasing.Lease
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from crawling.signals import (
     stopping,
     tracker_called,
 )
+from crawling.sparing import spare
 from crawling.tracker.tracker import CrawlId, worker_name
 
 if TYPE_CHECKING:
@@ -58,10 +58,6 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two audits.
 AUDIT = 30.0
-#: What `gc.get_threshold` begins with where nobody has set it.
-PYTHONS_THRESHOLD = gc.get_threshold()[0]
-
-
 #: Pages that may wait for callbacks and outputs, as a multiple of CONCURRENT_REQUESTS: an
 #: output that stalls holds up what is leased before it counts as down.
 WAITING = 8
@@ -277,7 +273,7 @@ class DistributedScheduler:
                 "before", "shutdown", self._shut_down
             )
         await self._pump.start()
-        _collect_less_garbage()
+        spare(self._crawler, self._engine)
         self._audits = asyncio.create_task(self._audit())
 
     async def _close(self) -> None:
@@ -367,13 +363,6 @@ class DistributedScheduler:
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm = loop.call_later(max(0.0, start - time.monotonic()), self.wake)
-
-
-def _collect_less_garbage() -> None:
-    """Look for cycles after 50,000 new objects, not 700: hardly one of a page is in any."""
-    if gc.get_threshold()[0] == PYTHONS_THRESHOLD:
-        gc.freeze()
-        gc.set_threshold(50_000, 10, 10)
 
 
 def _reactor() -> Any:

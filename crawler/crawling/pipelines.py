@@ -65,6 +65,9 @@ class _SavingPipeline:
         return output
 
     async def _save(self, page: Page) -> None:
+        if len(self._outputs) == 1:
+            await self._outputs[0].save(page)
+            return
         # All come to their end before an error goes on: a page that failed with one saver
         # must not still be on its way with another.
         results = await asyncio.gather(

@@ -341,9 +341,16 @@ def _class_of(record: Mapping[str, Any]) -> type[Request]:
 
 
 def _method(name: str | None, spider: Spider) -> Any:
+    """Return a method of *spider*, the same object each time.
+
+    Of a generator that it has not met Scrapy reads and parses the source, and it knows
+    none again whose object is gone: for each page.
+    """
     if name is None:
         return None
-    method = getattr(spider, name, None)
-    if not callable(method):
+    methods: dict[str, Any] = vars(spider).setdefault("_leased_methods", {})
+    if name not in methods:
+        methods[name] = getattr(spider, name, None)
+    if not callable(methods[name]):
         raise RequestError("spider_error", f"{type(spider).__name__} has no method {name!r}")
-    return method
+    return methods[name]

@@ -162,7 +162,9 @@ DOWNLOADER_MIDDLEWARES = {
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "crawling.redis_retry_middleware.RedisRetryMiddleware": 510,
     "crawling.log_retry_middleware.LogRetryMiddleware": 520,
-    # Between Scrapy's MetaRefreshMiddleware, which reads texts, and decompression.
+    "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
+    "crawling.meta_refresh_middleware.MetaRefreshMiddleware": 580,
+    # Between that, which reads texts, and decompression.
     "crawling.encoding_middleware.EncodingMiddleware": 585,
     "crawling.redirect_guard.RedirectGuardMiddleware": 610,
     "scrapy.downloadermiddlewares.cookies.CookiesMiddleware": None,

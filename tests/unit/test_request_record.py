@@ -353,6 +353,14 @@ def test_the_requestid_tells_requests_crawls_and_sources_apart() -> None:
     assert requestid(others[3]) == requestid(sourced)
 
 
+def test_a_callback_is_the_same_object_for_all_requests() -> None:
+    stored = lease(child(Request("http://example.com/", callback=SPIDER.parse_other)))
+
+    first, second = (request_of(stored, SPIDER) for _ in range(2))
+
+    assert first.callback is second.callback
+
+
 def test_a_lost_callback_is_an_error_not_another_method() -> None:
     stored = lease(child(Request("http://example.com/", callback=SPIDER.parse_other)))
 

@@ -61,7 +61,7 @@ def extract_links(response: Response) -> dict[str, str]:
     found = list(islice(anchors(text[:MAX_MARKUP].replace("\0", "")), MAX_LINKS))
     if len(found) == MAX_LINKS:
         _warn("Page has too many links, the rest is left out", response)
-    bases = (anchor.href for anchor in found if anchor.tag == "base")
+    bases = (href for tag, href, _ in found if tag == "base")
     base = Base(response.url, encoding_of(response), next(bases, None))
     links: dict[str, str] = {}
     for tag, href, words in found:

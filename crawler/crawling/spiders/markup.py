@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from html import unescape
 from html.entities import html5
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,26 +60,21 @@ _ENDINGS = frozenset({"text", "attributes", "end"})
 _ENDS_LINK = frozenset({None, "a", "A"})
 
 
-class Anchor(NamedTuple):
-    """An `a`, `area` or `base` tag with an href; *text* is empty but for `a`."""
+def anchors(markup: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, href and text of all `a`, `area` and `base` tags that lead somewhere.
 
-    tag: str
-    href: str
-    text: str
-
-
-def anchors(markup: str) -> Iterator[Anchor]:
-    """Yield all tags that lead somewhere, in order; linear in the length of *markup*."""
+    In order; only `a` has a text.  Linear in the length of *markup*.
+    """
     #: The href of the link that is open, and where its text begins.
     href, begin = None, 0
     position = 0
     while found := _TAG.search(markup, position):
         position, kind = found.end(), found.lastgroup
-        if kind in _ENDINGS and href is not None and found["link"] in _ENDS_LINK:
-            yield Anchor("a", href, _text(markup, begin, found.start()))
+        if href is not None and kind in _ENDINGS and found["link"] in _ENDS_LINK:
+            yield "a", href, _text(markup, begin, found.start())
             href = None
         if kind == "text":
-            yield Anchor("a", found["href"], found["text"])
+            yield "a", found["href"], found["text"]
         elif kind == "attributes":
             is_whole = position > found.end("attributes")
             leads_to = _href(found["attributes"]) if is_whole else None
@@ -87,14 +82,14 @@ def anchors(markup: str) -> Iterator[Anchor]:
             if tag == "a":
                 href, begin = leads_to, position
             elif leads_to is not None:
-                yield Anchor(tag, leads_to, "")
+                yield tag, leads_to, ""
         elif kind == "comment":
             position = _comment_end(markup, position)
         elif kind == "raw":
             ending = _RAW_ENDS[found["raw"].lower()].search(markup, position)
             position = len(markup) if ending is None else ending.start() + 1
     if href is not None:
-        yield Anchor("a", href, _text(markup, begin, len(markup)))
+        yield "a", href, _text(markup, begin, len(markup))
 
 
 def _comment_end(markup: str, begin: int) -> int:

@@ -34,9 +34,7 @@ class RedisSpider(Spider):
     def check_options(cls, shared: Mapping[str, Any]) -> None:
         """Raise `ConfigError` when a crawl lacks what this spider needs to serve it."""
 
-    def page(
-        self, response: Response, links: Iterable[Mapping[str, str]] = ()
-    ) -> RawResponseItem:
+    def page(self, response: Response, links: Iterable[dict[str, str]] = ()) -> RawResponseItem:
         """Return *response* as an item, whatever its body is: text, image or nothing."""
         request, meta, lease = response.request, response.meta, current_lease()
         assert request is not None
@@ -56,7 +54,7 @@ class RedisSpider(Spider):
             response_headers=self.reconstruct_headers(response),
             body=response.body,
             encoding=encoding_of(response),
-            links=[dict(link) for link in links],
+            links=list(links),
             attrs=meta["attrs"],
             depth=meta["curdepth"],
             retry_count=meta.get("retry_times", 0),
