@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy import Request
 from scrapy.utils.asyncgen import as_async_generator
-from scrapy.utils.defer import aiter_errback
 from twisted.python.failure import Failure
 
 from crawling.held_lease import belong_to, held_here, run_in
@@ -22,7 +22,7 @@ from crawling.links import LinkBatch
 from crawling.outcomes import Cancelled, Released, cause_of, failure_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from scrapy.core.engine import ExecutionEngine
     from scrapy.http import Response
@@ -134,19 +134,24 @@ class EngineHooks:
         try:
             return await self._call_spider(result, request, *args, **kwargs)
         except asyncio.CancelledError as error:
-            if not is_stray():
-                raise
-            raise Cancelled("a callback awaited something that was cancelled") from error
+            raise _not_stray(error) from error
 
     async def handle_output(
         self, output: Iterable[Any] | AsyncIterator[Any], request: Request, response: Any
     ) -> None:
         """Do with a callback's output what Scrapy does, which makes five tasks a page for it."""
         # What an errback yields comes as a plain iterable.
-        found = _without_stray(as_async_generator(output))
-        error = self._scraper.handle_spider_error
+        found = output if isinstance(output, AsyncIterator) else as_async_generator(output)
         items: set[asyncio.Task[None]] = set()
-        async for each in aiter_errback(found, error, request, response):
+        while True:
+            try:
+                each = await anext(found)
+            except StopAsyncIteration:
+                break
+            except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - the spider's
+                failure = failure_of(_not_stray(error))
+                self._scraper.handle_spider_error(failure, request, response)
+                continue
             if isinstance(each, LinkBatch):
                 self._work.batch(each)
             elif isinstance(each, Request):
@@ -210,20 +215,21 @@ def is_stray() -> bool:
     return cancelling is None or not cancelling()
 
 
+def _not_stray(error: BaseException) -> Exception:
+    """Return the error of a callback; a cancellation that is meant goes on."""
+    if isinstance(error, Exception):
+        return error
+    if not is_stray():
+        raise error
+    stray = Cancelled("a callback awaited something that was cancelled")
+    stray.__cause__ = error
+    return stray
+
+
 def _uncancel(task: asyncio.Task[Any]) -> None:
     # Python 3.10 does not count cancellations.
     if hasattr(task, "uncancel"):
         task.uncancel()
-
-
-async def _without_stray(output: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    try:
-        async for each in output:
-            yield each
-    except asyncio.CancelledError as error:
-        if not is_stray():
-            raise
-        raise Cancelled("a callback awaited something that was cancelled") from error
 
 
 def _part(owner: Any, name: str) -> Any:

@@ -70,12 +70,32 @@ def _by_a_connection() -> bool:
         return False
 
 
+#: Who logs "Crawled" and "Scraped", at DEBUG.
+_ENGINE, _SCRAPER = (logging.getLogger(f"scrapy.core.{part}") for part in ("engine", "scraper"))
+
+
 class FleetLogFormatter(LogFormatter):
     """Scrapy's, without tracebacks of what is no error of the program.
 
     Downloads that failed for good are on the tracker's books; what an output did not take
-    goes back to the tracker, and the pipeline has said so in a line.
+    goes back to the tracker, and the pipeline has said so in a line.  Of a page that went
+    well no line is made that nobody gets.
     """
+
+    # Scrapy's documentation allows None, which its annotations do not.
+    def crawled(  # type: ignore[override]
+        self, request: Request, response: Response, spider: Spider
+    ) -> LogFormatterResult | None:
+        if not _ENGINE.isEnabledFor(logging.DEBUG):
+            return None
+        return super().crawled(request, response, spider)
+
+    def scraped(  # type: ignore[override]
+        self, item: Any, response: Response | Failure | None, spider: Spider
+    ) -> LogFormatterResult | None:
+        if not _SCRAPER.isEnabledFor(logging.DEBUG):
+            return None
+        return super().scraped(item, response, spider)
 
     def download_error(
         self,

@@ -14,6 +14,10 @@ _SHARED = (
     "requestid appid crawlid spiderid url response_url status_msg timestamp encoding "
     "request_headers response_headers links attrs redirects depth retry_count elapsed"
 ).split()
+#: What a page has where a spider did not say.
+_EMPTY: dict[str, Any] = dict.fromkeys(
+    "requestid appid crawlid spiderid status_msg timestamp".split(), ""
+)
 
 
 def _exported(body: bytes | str) -> str:
@@ -61,14 +65,18 @@ class RawResponseItem(Item):
 
 def page_of(item: RawResponseItem) -> Page:
     """Return the page that *item* describes."""
-    url = item["url"]
-    given: dict[str, Any] = {"appid": "", "crawlid": "", "spiderid": "", "response_url": url}
-    given |= {"requestid": "", "status_msg": "", "timestamp": ""}
-    given |= {name: item[name] for name in _SHARED if item.get(name) is not None}
+    # Past `Item.get`, which takes ten times as long.
+    values = item._values
+    url = values["url"]
+    given = {**_EMPTY, "response_url": url}
+    for name in _SHARED:
+        value = values.get(name)
+        if value is not None:
+            given[name] = value
     return Page(
         **given,
-        requested_url=item.get("requested_url") or url,
-        status_code=int(item["status_code"]),
+        requested_url=values.get("requested_url") or url,
+        status_code=int(values["status_code"]),
         body=_body(item),
     )
 

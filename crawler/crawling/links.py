@@ -94,12 +94,13 @@ class LinkRules:
         offers: dict[bytes, Offer] = {}
         met: set[bytes] = set()
         young, old = known
+        verdict = self._judge if self._has_patterns else self.place
         for url in urls:
             seen_as = young.get(url) or old.get(url)
             if seen_as is not None:
                 met.add(seen_as)
                 continue
-            offer = _offer(url, self._judge(url), priority, depth, extras)
+            offer = _offer(url, verdict(url), priority, depth, extras)
             offers.setdefault(offer.fingerprint, offer)
         for seen_as in met & offers.keys():
             del offers[seen_as]

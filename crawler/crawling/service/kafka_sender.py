@@ -48,7 +48,7 @@ class _Message(NamedTuple):
     topic: str
     value: bytes
     key: bytes | None
-    headers: list[tuple[str, bytes]]
+    headers: list[tuple[str, str | bytes | None]]
 
 
 class _Line:
@@ -77,7 +77,13 @@ class _Line:
         told = partial(self._told, delivered)
         while True:
             try:
-                self._producer.produce(**message._asdict(), on_delivery=told)
+                self._producer.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    headers=message.headers,
+                    on_delivery=told,
+                )
             except BufferError:
                 await asyncio.sleep(TICK)
             else:
