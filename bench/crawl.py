@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.kafka import kafka_on
-from bench.peers import PAIRS, PEERS, Peer, Race, install
+from bench.peers import PAIRS, PEERS, Pair, Peer, Race, install
 from bench.processes import (
     CRAWLER_CORE,
     SERVER_CORE,
@@ -27,6 +27,7 @@ from bench.processes import (
 )
 from bench.report import Table, median, spread
 from bench.site import bench_site
+from bench.worker import CONCURRENCY
 from tests.servers.redis_server import redis_server
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ def measure(rounds: int, seconds: float) -> dict[str, Any]:
             runs[name].append(_run(peer, seconds))
             print(f"{name}: {runs[name][-1].pages:.0f} pages/s", file=sys.stderr)
     ratios = {}
-    for ours, theirs, _ in PAIRS:
-        ratios[f"{ours} : {theirs}"] = _at_once(PEERS[ours], PEERS[theirs], rounds, seconds)
-        print(f"{ours} : {theirs}: {ratios[f'{ours} : {theirs}']}", file=sys.stderr)
+    for pair in PAIRS:
+        ratios[str(pair)] = _at_once(pair, rounds, seconds)
+        print(f"{pair}: {ratios[str(pair)]}", file=sys.stderr)
     return {
         "rounds": rounds,
         "seconds": seconds,
@@ -83,7 +84,7 @@ class Contestant:
 
 
 @contextmanager
-def crawling(peer: Peer) -> Iterator[Contestant]:
+def crawling(peer: Peer, at_once: int = CONCURRENCY) -> Iterator[Contestant]:
     """Let *peer* crawl a site of its own; it is warm when the block is entered."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
@@ -91,7 +92,7 @@ def crawling(peer: Peer) -> Iterator[Contestant]:
         url = stack.enter_context(redis_server(folder)) if peer.on_redis else ""
         redis_pid = pin_redis(url, SERVER_CORE) if url else None
         kafka = stack.enter_context(kafka_on(SERVER_CORE, folder)) if peer.on_kafka else ""
-        race = Race(site.start, folder, url, kafka)
+        race = Race(site.start, folder, url, kafka, at_once)
         crawler = stack.enter_context(
             running(
                 peer.command(race),
@@ -117,13 +118,15 @@ def _run(peer: Peer, seconds: float) -> Run:
         return Run(pages / took, ours, redis, served, peak_rss(one.crawler.pid))
 
 
-def _at_once(ours: Peer, theirs: Peer, windows: int, seconds: float) -> list[float]:
-    """Return how many times the pages of *theirs* ours makes of a second of CPU."""
+def _at_once(pair: Pair, windows: int, seconds: float) -> list[float]:
+    """Return how many times the pages of theirs ours makes of a second of CPU."""
+    ours, theirs = PEERS[pair.ours], PEERS[pair.theirs]
     ratios = []
-    with crawling(theirs) as slow, crawling(ours) as fast:
+    with crawling(theirs, pair.at_once) as slow, crawling(ours, pair.at_once) as fast:
         for _ in range(windows):
             before = [one.spent() for one in (slow, fast)]
-            time.sleep(2 * seconds)
+            # Pages that are served and not yet parsed have to be few among those of a window.
+            time.sleep(2 * seconds * max(1.0, pair.at_once / 64))
             each = [
                 (cpu - earlier_cpu) / (pages - earlier)
                 for (pages, cpu), (earlier, earlier_cpu) in zip(
@@ -171,11 +174,11 @@ def tables(result: dict[str, Any]) -> list[Table]:
 
 def _comparison(runs: dict[str, Any], ratios: dict[str, list[float]]) -> Table:
     rows = []
-    for ours, theirs, target in PAIRS:
-        pair = f"{ours} : {theirs}"
-        rates = [median([run["pages"] for run in runs[name]]) for name in (ours, theirs)]
-        by_rate = f"{rates[0] / rates[1]:.2f}"
-        promised = f"at least {target:g}" if target else ""
-        rows.append([pair, by_rate, spread(ratios[pair], "2f"), promised])
+    for pair in PAIRS:
+        names = (pair.ours, pair.theirs)
+        rates = [median([run["pages"] for run in runs[name]]) for name in names]
+        by_rate = f"{rates[0] / rates[1]:.2f}" if pair.at_once == CONCURRENCY else ""
+        promised = f"at least {pair.promised:g}" if pair.promised else ""
+        rows.append([str(pair), by_rate, spread(ratios[str(pair)], "2f"), promised])
     head = ["", "pages/s, by turns", "pages/s of CPU, both at once", "promised"]
     return Table("How many times faster (medians; min / median / max)", head, rows)

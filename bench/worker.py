@@ -10,8 +10,8 @@ from crawling.tracker.urls import domain_of, fingerprint
 from tests.acceptance.crawls import ask
 
 ROOT = Path(__file__).parents[1]
-#: The same for all that are compared: requests at once, robots.txt not asked, only errors
-#: logged.
+#: The same for all that are compared: requests at once, where nothing else is said,
+#: robots.txt not asked, only errors logged.
 CONCURRENCY = 32
 SETTINGS = {
     "ALLOW_PRIVATE_ADDRESSES": "1",

@@ -33,16 +33,19 @@ def test_the_figures_say_how_many_times_faster_we_are_by_medians() -> None:
         "rounds": 3,
         "seconds": 10.0,
         "runs": {name: [run(100, 10), run(1, 99), run(900, 1)] for name in PEERS},
-        "ratios": {f"{ours} : {theirs}": [2.0, 9.0, 1.0] for ours, theirs, _ in PAIRS},
+        "ratios": {str(pair): [2.0, 9.0, 1.0] for pair in PAIRS},
         "date": "2026-01-01",
         "machine": "a machine",
         "versions": "Python",
     }
-    result["runs"][PAIRS[0][0]] = [run(250, 5), run(9, 99), run(900, 1)]
+    result["runs"][PAIRS[0].ours] = [run(250, 5), run(9, 99), run(900, 1)]
 
     shown = section("crawl", result)
 
-    assert "| cluster : scrapy | 2.50 | 1.00 / 2.00 / 9.00 | at least 6 |" in shown
+    assert (
+        "| cluster : scrapy, 32 requests at once | 2.50 | 1.00 / 2.00 / 9.00 | at least 6 |"
+        in shown
+    )
     assert "| scrapy | 1 / 100 / 900 | 1.00 / 10.00 / 99.00 |" in shown
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from w3lib.url import canonicalize_url
 
-from crawling.exceptions import ConfigError
+from crawling.exceptions import ConfigError, RequestError
 from crawling.links import LinkBatch, LinkRules
 from crawling.service.patterns import compile_regex, find_all
 from crawling.tracker import urls
@@ -18,7 +18,7 @@ from crawling.tracker.tracker import CrawlId, CrawlOptions, Lease, Offer
 from crawling.tracker.urls import MAX_URL_LENGTH, fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 def rules(settings: Mapping[str, Any] | None = None, /, **shared: Any) -> LinkRules:
@@ -293,3 +293,30 @@ def test_urls_that_are_canonical_already_keep_the_fingerprint_of_the_long_way() 
             assert canonicalize_url(url) == url, url
 
     assert short > 10_000
+
+
+ENDS = ["", "/", "?", "#", "\\", "@", "\n", "\t", " ", "/a?b#c", "/@x", "é", "%2f", "//"]
+
+
+def test_a_host_that_is_read_at_sight_is_the_one_of_the_long_way() -> None:
+    pick = random.Random(2)
+    short = 0
+    for _ in range(50_000):
+        name = "".join(pick.choices("ab01-.." + "_A@[]: é%", weights=[9] * 7 + [1] * 9, k=9))
+        host = pick.choice([*HOSTS, name, "a." * 130 + "b", "a" * 64, "127.0.0.1", "1.2.3"])
+        port = pick.choice(["", ":", ":80", ":0", ":64999", ":65000", ":65536", ":8o"])
+        url = (
+            f"{pick.choice(['http', 'https', 'HTTP', 'ftp'])}://{host}{port}{pick.choice(ENDS)}"
+        )
+        if urls._PLAIN_HOST.match(url):
+            short += 1
+            assert _answer(urls.host_of, url) == _answer(urls._parsed_host, url), url
+
+    assert short > 2_000
+
+
+def _answer(host: Callable[[str], str], url: str) -> str:
+    try:
+        return host(url)
+    except RequestError as error:
+        return repr(error)

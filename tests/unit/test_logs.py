@@ -56,6 +56,15 @@ def test_an_error_in_the_settings_is_one_line_whoever_logs_it() -> None:
     assert json.loads(formatted(made, SC_LOG_JSON=True))["message"] == str(error)
 
 
+def test_each_record_has_its_own_time() -> None:
+    handler, plain = make_handler(settings()), logging.Formatter("%(asctime)s ")
+    for moment in (1_700_000_000.25, 1_700_000_000.75, 1_700_000_001.0, 1_700_000_000.25):
+        made = record("x")
+        made.created, made.msecs = moment, moment % 1 * 1000
+
+        assert handler.format(made).startswith(plain.format(made))
+
+
 def test_records_of_others_keep_their_names() -> None:
     assert "[scrapy.core.engine] ERROR: " in formatted(record("x", "scrapy.core.engine"))
 

@@ -59,11 +59,13 @@ def test_the_other_requests_get_theirs() -> None:
 
 
 def test_what_was_sent_is_not_changed() -> None:
-    message = dict(CRAWL)
+    message = {**CRAWL, "attrs": {"list": [{"a": 1}]}}
 
-    SCHEMAS["crawl"].validate(message)
+    valid = SCHEMAS["crawl"].validate(message)
+    valid["attrs"]["list"][0]["a"] = 2
+    valid["attrs"]["more"] = 3
 
-    assert message == CRAWL
+    assert message == {**CRAWL, "attrs": {"list": [{"a": 1}]}}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import sys
+import time
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ OURS = frozenset({"crawling", "kafka_monitor", "redis_monitor", "rest_service"})
 
 #: What a record has of its own, and so is no field.
 RESERVED = frozenset(RESERVED_ATTRS)
+#: How many of those a new record has.
+_OWN = len(vars(logging.makeLogRecord({})))
 
 _installed: list[logging.Handler] = []
 
@@ -85,6 +89,16 @@ class Text(logging.Formatter):
         # That there is a time; the rest is put together below.
         super().__init__("%(asctime)s")
         self._name = name
+        #: The second of the last record, and how it is written.
+        self._second, self._written = 0, ""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 logging's
+        """Return the local time as logging does, which writes it anew for each record."""
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return f"{self._written},{int(record.msecs):03}"
 
     def format(self, record: logging.LogRecord) -> str:
         return without_logins(super().format(_explained(record)))
@@ -120,9 +134,10 @@ class JsonLines(JsonFormatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    # What a record has of its own comes first; a handler may have added some of it later.
     return {
         key: value
-        for key, value in vars(record).items()
+        for key, value in islice(vars(record).items(), _OWN, None)
         if key not in RESERVED and isinstance(value, (str, int, float))
     }
 

@@ -20,6 +20,9 @@ from crawling.service.text import without_logins
 #: (Scrapy's URLLENGTH_LIMIT).
 MAX_URL_LENGTH = 2083
 
+#: Of a host's name, in characters (RFC 1035).
+MAX_HOST_LENGTH = 253
+
 #: A port, or none, that no parser takes exception to; the few above 64999 go the long way.
 PLAIN_PORT = r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
 #: URLs that `canonicalize_url` returns as they are, which takes it ten times as long:
@@ -27,6 +30,11 @@ PLAIN_PORT = r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}))?"
 _CANONICAL = re.compile(
     rf"https?://[a-z0-9\-]+(?:\.[a-z0-9\-]+)*{PLAIN_PORT}"
     r"/[A-Za-z0-9_~!$&()*+,=:@./\-]*(?:\?[A-Za-z0-9_.\-]+=[A-Za-z0-9_.\-]*)?"
+)
+
+#: Whose host is what it says, without parsing; a name of more than 253 characters is none.
+_PLAIN_HOST = re.compile(
+    rf"https?://([a-z0-9\-]{{1,63}}(?:\.[a-z0-9\-]{{1,63}})*){PLAIN_PORT}(?:[/?#]|\Z)"
 )
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
@@ -51,6 +59,13 @@ def domain_of(url: str) -> str:
 
 def host_of(url: str) -> str:
     """Return the host of *url*; raise `RequestError` unless it is http or https with one."""
+    plain = _PLAIN_HOST.match(url)
+    if plain and len(plain[1]) <= MAX_HOST_LENGTH:
+        return plain[1]
+    return _parsed_host(url)
+
+
+def _parsed_host(url: str) -> str:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
