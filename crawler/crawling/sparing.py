@@ -84,7 +84,7 @@ def _joined(
     with_spider: Collection[Any],
 ) -> Iterator[Any]:
     def is_plain(method: Any) -> bool:
-        package = type(method.__self__).__module__.partition(".")[0]
+        package = type(_owner(method)).__module__.partition(".")[0]
         own = package in {"scrapy", "crawling"}
         return own and method not in with_spider and not iscoroutinefunction(method)
 
@@ -164,7 +164,8 @@ def _looks_at_each(method: Any) -> bool:
 
 
 def _owner(method: Any) -> Any:
-    return (method[0] if isinstance(method, tuple) else method).__self__
+    """Return the middleware; None where its method is a function of no object."""
+    return getattr(method[0] if isinstance(method, tuple) else method, "__self__", None)
 
 
 def _keep_host_names() -> None:

@@ -31,6 +31,8 @@ JARS = ROOT / ".cache" / f"kafka-{VERSION}"
 SHARED = os.environ.pop("KAFKA_HOSTS", "")
 #: Seconds that a broker may take to answer.
 PATIENCE = 90.0
+#: How often a new broker gets ports: between their choice and its use of them lie seconds.
+TRIES = 3
 
 
 @dataclass
@@ -48,12 +50,8 @@ class KafkaServer:
     process: subprocess.Popen[bytes] | None = None
 
     def __post_init__(self) -> None:
-        names = ["PLAIN", "CONTROLLER", *self.listeners]
-        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._configuration = self.folder / "server.properties"
-        self._configuration.write_text(
-            "".join(f"{name}={value}\n" for name, value in self._properties().items())
-        )
+        self._choose_ports()
         self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id())
 
     @property
@@ -61,16 +59,30 @@ class KafkaServer:
         return f"127.0.0.1:{self.ports['PLAIN']}"
 
     def start(self) -> None:
-        command = self._command("kafka.Kafka", str(self._configuration))
-        with (self.folder / "broker.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
-        self._wait_until_it_answers()
+        """Start the broker; for the first time on other ports, where one was taken meanwhile."""
+        tries = TRIES if self.process is None else 1
+        while True:
+            command = self._command("kafka.Kafka", str(self._configuration))
+            with (self.folder / "broker.log").open("ab") as log:
+                self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            tries -= 1
+            if self._answers():
+                return
+            assert tries, f"the broker ends: {(self.folder / 'broker.log').read_text()}"
+            self._choose_ports()
 
     def kill(self) -> None:
         """End the broker as `kill -9` does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
+
+    def _choose_ports(self) -> None:
+        names = ["PLAIN", "CONTROLLER", *self.listeners]
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
+        self._configuration.write_text(
+            "".join(f"{name}={value}\n" for name, value in self._properties().items())
+        )
 
     def _properties(self) -> dict[str, str]:
         protocols = {"PLAIN": "PLAINTEXT", "CONTROLLER": "PLAINTEXT", **self.listeners}
@@ -109,7 +121,8 @@ class KafkaServer:
         command = self._command(main, *arguments, "-c", str(self._configuration))
         subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
 
-    def _wait_until_it_answers(self) -> None:
+    def _answers(self) -> bool:
+        """Wait until the broker answers; False when it ends."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -118,10 +131,11 @@ class KafkaServer:
                 ).close()
             except KafkaError:
                 assert self.process is not None
-                assert self.process.poll() is None, (self.folder / "broker.log").read_text()
+                if self.process.poll() is not None:
+                    return False
                 assert time.monotonic() < deadline, "the broker does not answer"
             else:
-                return
+                return True
 
 
 @contextmanager
