@@ -95,15 +95,20 @@ class Report:
 
 def run_cases(names: Iterable[str]) -> dict[str, Report]:
     """Run the cases in one process, since a process has one reactor."""
-    process = subprocess.run(
-        [sys.executable, "-m", "tests.integration.scheduler_cases.run", *names],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT / 'crawler'}{os.pathsep}{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    try:
+        process = subprocess.run(
+            [sys.executable, "-m", "tests.integration.scheduler_cases.run", *names],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": f"{ROOT / 'crawler'}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        # It comes as bytes, whatever was asked for.
+        sys.stderr.write((error.stderr or b"").decode("utf-8", "replace")[:20_000])
+        raise
     # pytest shows it beside what failed.
     sys.stderr.write(process.stderr[-20_000:])
     found = [Report.of(json.loads(line)) for line in process.stdout.splitlines()]
