@@ -134,8 +134,7 @@ class Pair(NamedTuple):
     ours: str
     theirs: str
     promised: float | None
-    #: Requests at once: 64 are a worker's default, Scrapy's documentation names 100 for
-    #: broad crawls, and 256 is what `latency` measures with.
+    #: Requests at once: 64 are a worker's default, and 256 is what `latency` measures with.
     at_once: int = CONCURRENCY
 
     def __str__(self) -> str:

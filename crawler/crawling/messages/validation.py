@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from copy import deepcopy
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +100,7 @@ def _fill(validator: Any, properties: Any, message: Any, schema: Any) -> Iterato
     if isinstance(message, dict):
         for name, definition in properties.items():
             if "default" in definition:
-                message.setdefault(name, deepcopy(definition["default"]))
+                message.setdefault(name, _copy(definition["default"]))
 
 
 _Validator = extend(Draft4Validator, {"properties": _fill})  # type: ignore[no-untyped-call]  # jsonschema's

@@ -41,7 +41,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 #: A name that can be looked up, or an IP address: at most 253 characters, labels of 1
 #: to 63.  On others Twisted raises where nobody listens, and the download times out.
-_HOST = re.compile(r"(?!.{254})[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*")
+_HOST = re.compile(rf"(?!.{{{MAX_HOST_LENGTH + 1}}})[!-\-/-~]{{1,63}}(?:\.[!-\-/-~]{{1,63}})*")
 
 # The list that came with the package: hosts that fetch their own at run time
 # disagree about what a domain is.
