@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,15 @@ from crawling.tracker.tracker import CrawlId, CrawlOptions, Offer
 from crawling.tracker.urls import fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Callable,
+        Coroutine,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
     from scrapy import Spider
 
@@ -44,6 +52,8 @@ SPIDERS: dict[str, type[Spider]] = {
 }
 #: Requests per submit: one round trip and one short transaction.
 BATCH = 1000
+#: URLs among which those of a domain are put into one submit: a queue is touched once for all.
+WINDOW = 10_000
 #: Submits on their way at once: the tracker has the next when it is done with one.
 MOST_SENT = 3
 #: Seconds that a bulk submit keeps the crawl open between two batches.
@@ -207,15 +217,27 @@ class CrawlManager:
         await self._submit(tracker, [], "known", hold=0.0)
 
     async def _submit_all(self, tracker: Tracker, entries: Iterable[str], entry: Entry) -> None:
-        """Submit in batches; the next one is made while others are on their way."""
+        """Submit in batches; the next are made while others are on their way."""
         sending: deque[asyncio.Task[None]] = deque()
-        for batch in batches(entries):
-            # In a thread: here it would keep the loop from sending.
-            offers = await asyncio.to_thread(self._offers, batch)
+        async for batch in self._batches(entries):
             if len(sending) == MOST_SENT:
                 await sending.popleft()
-            sending.append(asyncio.create_task(self._submit(tracker, offers, entry)))
+            sending.append(asyncio.create_task(self._submit(tracker, batch, entry)))
         await asyncio.gather(*sending)
+
+    async def _batches(self, entries: Iterable[str]) -> AsyncIterator[list[Offer]]:
+        """Yield one batch of a window for each that is made of the next."""
+        ready: Iterator[list[Offer]] = iter(())
+        window: list[Offer] = []
+        for batch in batches(entries):
+            # In a thread: here it would keep the loop from sending.
+            window += await asyncio.to_thread(self._offers, batch)
+            for offers in islice(ready, 1):
+                yield offers
+            if len(window) >= WINDOW:
+                ready, window = iter(await asyncio.to_thread(by_domain, window)), []
+        for offers in chain(ready, by_domain(window)):
+            yield offers
 
     async def _submit(
         self, tracker: Tracker, offers: Sequence[Offer], entry: Entry, hold: float = HOLD
@@ -272,10 +294,23 @@ class CrawlManager:
         return settings
 
 
-def batches(entries: Iterable[str], size: int = BATCH) -> Iterator[list[str]]:
+def batches(entries: Iterable[str]) -> Iterator[list[str]]:
     entries = iter(entries)
     for first in entries:
-        yield list(chain([first], islice(entries, size - 1)))
+        yield list(chain([first], islice(entries, BATCH - 1)))
+
+
+def by_domain(offers: Sequence[Offer]) -> list[list[Offer]]:
+    """Return batches, the offers of a domain in one or in neighbours.
+
+    Within a batch they keep their order: what is lent first is not all of one domain.
+    """
+    places = defaultdict[str, list[int]](list)
+    for at, offer in enumerate(offers):
+        places[offer.domain].append(at)
+    order = list(chain.from_iterable(places.values()))
+    parts = [sorted(order[begin : begin + BATCH]) for begin in range(0, len(order), BATCH)]
+    return [[offers[at] for at in part] for part in parts]
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -14,6 +13,8 @@ from scrapy import Request
 from scrapy.spidermiddlewares.base import BaseSpiderMiddleware
 from scrapy.utils.reactor import is_reactor_installed
 
+from crawling.service.garbage import collect_seldom
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from scrapy.middleware import MiddlewareManager
     from scrapy.signalmanager import SignalManager
 
-#: What `gc.get_threshold` begins with where nobody has set it.
-PYTHONS_THRESHOLD = gc.get_threshold()[0]
 #: Names of hosts that are kept in the form in which they are looked up.
 HOSTS = 10_000
 
@@ -36,7 +35,7 @@ def spare(crawler: Crawler, engine: ExecutionEngine) -> None:
     _join_spider_middlewares(crawler, engine.scraper.spidermw)
     if is_reactor_installed():
         _keep_host_names()
-    _collect_less_garbage()
+    collect_seldom()
 
 
 def _skip_unheard_signals(signals: SignalManager) -> None:
@@ -184,10 +183,3 @@ def _keep_host_names() -> None:
         return in_bytes
 
     names["_idnaBytes"] = encoded
-
-
-def _collect_less_garbage() -> None:
-    """Look for cycles after 50,000 new objects, not 700: hardly one of a page is in any."""
-    if gc.get_threshold()[0] == PYTHONS_THRESHOLD:
-        gc.freeze()
-        gc.set_threshold(50_000, 10, 10)

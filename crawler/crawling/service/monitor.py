@@ -22,6 +22,7 @@ from crawling.service.config import (
     typed_all,
     typed_settings,
 )
+from crawling.service.garbage import collect_seldom
 from crawling.service.text import printable
 from crawling.service.usage import FAILED, USAGE
 
@@ -100,6 +101,7 @@ def run(work: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:
 
 async def _run(work: Callable[[asyncio.Event], Awaitable[Result]]) -> Result:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+    collect_seldom()
 
     def stop() -> None:
         stopping.set()

@@ -109,7 +109,7 @@ local function audit_crawl(name, lent, delayed)
   local cno = call('HGET', fleet .. 'crawls', name)
   local c = cno and load(tonumber(cno))
   if not c then return end
-  local lanes = fleet .. 'lanes:' .. c.cno .. '.' .. c.run
+  local lanes = fleet .. 'lanes:' .. c.run_id
   local size = call('SCARD', lanes)
   if size <= most and size > budget then
     later[#later + 1] = name

@@ -14,10 +14,10 @@ if repair then begin_even_when_full() end
 local cno = call('HGET', fleet .. 'crawls', ARGV[1])
 local c = cno and load(tonumber(cno))
 if not c then return {'0', {}, {}} end
-local lanes, run = {}, c.cno .. '.' .. c.run
-local page = call('SSCAN', fleet .. 'lanes:' .. run, ARGV[2], 'COUNT', ARGV[3])
+local lanes = {}
+local page = call('SSCAN', fleet .. 'lanes:' .. c.run_id, ARGV[2], 'COUNT', ARGV[3])
 for _, lane in ipairs(page[2]) do
-  lanes[#lanes + 1] = {run .. ' ' .. lane, look_at_lane(c, lane, repair)}
+  lanes[#lanes + 1] = {c.run_id .. ' ' .. lane, look_at_lane(c, lane, repair)}
 end
 wake()
 return {page[1], lanes, findings}

@@ -47,8 +47,7 @@ end
 -- How many requests wait in a lane of the crawl's present run.
 local function look_at_lane(c, lane, repair)
   local q, priority = match(lane, '^(.*):([^:]*)$')
-  local run = c.cno .. '.' .. c.run
-  local name = run .. ':' .. priority
+  local name = c.run_id .. ':' .. priority
   local queue = tag .. q .. ':queue'
   local length = call('LLEN', queue .. ':' .. name)
   if length == 0 then return 0 end
@@ -57,7 +56,7 @@ local function look_at_lane(c, lane, repair)
       report('domain', c, q, 0, length)
       if repair then show_domain(q) end
     end
-  elseif call('SISMEMBER', fleet .. 'parked:' .. run, lane) == 0 then
+  elseif call('SISMEMBER', fleet .. 'parked:' .. c.run_id, lane) == 0 then
     report('lane', c, lane, 0, length)
     if repair then show_lane(c, q, priority) end
   end

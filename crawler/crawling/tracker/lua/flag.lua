@@ -27,7 +27,7 @@ local function flag(c)
   call('HSET', c.key, 'state', state)
   -- Lanes that were set aside meanwhile: the sweep brings them back.
   if state == 'running' then
-    call('ZADD', fleet .. 'sweep', now, c.cno .. '.' .. c.run)
+    call('ZADD', fleet .. 'sweep', now, c.run_id)
     unpark(c, 500)
   end
   return 1

@@ -12,7 +12,7 @@ local name, cursor, most = ARGV[1], ARGV[2], ARGV[3]
 local cno = call('HGET', fleet .. 'crawls', name)
 local c = cno and load(tonumber(cno))
 if not c then return {'0', {}} end
-local run, lanes = cno .. '.' .. c.run, {}
+local run, lanes = c.run_id, {}
 local page = call('SSCAN', fleet .. 'lanes:' .. run, cursor, 'COUNT', most)
 for _, lane in ipairs(page[2]) do
   local q, priority = match(lane, '^(.*):([^:]*)$')

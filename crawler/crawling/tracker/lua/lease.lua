@@ -233,7 +233,7 @@ local function hold_units(c, member, domain)
   local flags = byte(member, FLAGS_AT) % LONG
   if flags % 2 == DOMAIN_UNIT then
     local of = flags >= FOREIGN and parse(member, c.cno).unit_of or domain
-    call('HINCRBY', fleet .. 'pages:' .. c.cno .. '.' .. c.run, of, -1)
+    call('HINCRBY', fleet .. 'pages:' .. c.run_id, of, -1)
     call('HINCRBY', fleet .. 'pages:' .. c.cno, of, 1)
   end
   if flags % 4 >= CRAWL_UNIT then

@@ -9,9 +9,9 @@ redis_records.py makes it; times and `q` as in prelude.lua.
 -- first write.
 local function check_offers(offers)
   for _, o in ipairs(offers) do
-    assert(#o == 7 and #o[1] == 8, 'an offer has 7 fields and a fingerprint of 8 bytes')
-    assert(o[3] % 1 == 0 and o[4] >= 0, 'priority and depth are whole numbers')
-    assert(#o[2] < 256, 'the domain is too long')
+    if #o ~= 7 or #o[1] ~= 8 then error('an offer has 7 fields, a fingerprint 8 bytes') end
+    if o[3] % 1 ~= 0 or o[4] < 0 then error('priority and depth are whole numbers') end
+    if #o[2] >= 256 then error('the domain is too long') end
   end
 end
 
@@ -53,8 +53,7 @@ local function charge(c, domain, page_limit)
     flags = CRAWL_UNIT
   end
   if limit >= 0 then
-    local pages = fleet .. 'pages:' .. c.cno
-    local waiting = pages .. '.' .. c.run
+    local pages, waiting = fleet .. 'pages:' .. c.cno, fleet .. 'pages:' .. c.run_id
     local used = tonumber(call('HGET', pages, domain) or '0')
     if used + call('HINCRBY', waiting, domain, 1) > limit then
       call('HINCRBY', waiting, domain, -1)

@@ -112,6 +112,7 @@ local function load(cno)
   for i, field in ipairs(FIELDS) do
     c[field] = WORDS[field] and read[i] or tonumber(read[i])
   end
+  c.run_id = cno .. '.' .. c.run
   c.bucket = tag .. c.seen .. ':' .. cno .. '.'
   c.boost, c.acts, c.flags, c.back = c.boost or 0, c.acts or 0, c.flags or 0, c.back or 0
   c.spread = c.spread == 1
@@ -157,10 +158,9 @@ local function retire(c, state)
   add(c, 'delayed', -delayed)
   count_dropped(c, state, queued + delayed)
   add(c, 'pages_waiting', -value(c, 'pages_waiting'))
-  local lanes = c.cno .. '.' .. c.run
   call('ZREM', fleet .. 'expires', c.cno)
   call('ZREM', fleet .. 'holds', c.cno)
-  call('ZADD', fleet .. 'sweep', now, lanes)
+  call('ZADD', fleet .. 'sweep', now, c.run_id)
   -- What is in flight may come back into a run that goes on: numbers for it are set aside,
   -- before those of all that is submitted from here on.
   local leased = value(c, 'leased')
@@ -168,6 +168,7 @@ local function retire(c, state)
   c.void = c.back - leased
   c.voids = c.voids .. c.void .. ' ' .. state .. ';'
   c.state, c.run, c.hold = state, c.run + 1, 0
+  c.run_id = c.cno .. '.' .. c.run
   call('HSET', c.key, 'state', state, 'run', c.run, 'hold', 0, 'voids', c.voids,
     'back', c.back)
   if state == 'expired' and not c.spread then tell_expired(c, queued + delayed) end

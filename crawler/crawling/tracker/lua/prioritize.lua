@@ -17,7 +17,7 @@ if is_open(c) then
   result, c.boost = 1, boost
   call('HSET', c.key, 'boost', boost, 'ranking', '0')
   if not rank_lanes(c, 500) then
-    call('ZADD', fleet .. 'sweep', now, c.cno .. '.' .. c.run)
+    call('ZADD', fleet .. 'sweep', now, c.run_id)
   end
 end
 finish_call()

@@ -28,16 +28,18 @@ local function best_rank(q)
 end
 
 local function enter_lane(c, q, priority, rank)
-  local run = c.cno .. '.' .. c.run
-  call('ZADD', tag .. q .. ':queue', rank, run .. ':' .. priority)
-  call('SADD', fleet .. 'lanes:' .. run, q .. ':' .. priority)
+  call('ZADD', tag .. q .. ':queue', rank, c.run_id .. ':' .. priority)
+  call('SADD', fleet .. 'lanes:' .. c.run_id, q .. ':' .. priority)
   activate(q, rank)
+end
+
+local function lane_key(c, q, priority)
+  return tag .. q .. ':queue:' .. c.run_id .. ':' .. priority
 end
 
 -- Show a lane that is there but in no queue; what is empty needs none.
 local function show_lane(c, q, priority)
-  local key = tag .. q .. ':queue:' .. c.cno .. '.' .. c.run .. ':' .. priority
-  local head = call('LINDEX', key, 0)
+  local head = call('LINDEX', lane_key(c, q, priority), 0)
   if head then enter_lane(c, q, priority, rank_of(c, tonumber(priority), seq_of(head))) end
 end
 
@@ -46,16 +48,12 @@ local function wait_with_units(c, r, domain)
   if r.flags % 2 == DOMAIN_UNIT then
     local of = r.unit_of or domain
     call('HINCRBY', fleet .. 'pages:' .. c.cno, of, -1)
-    call('HINCRBY', fleet .. 'pages:' .. c.cno .. '.' .. c.run, of, 1)
+    call('HINCRBY', fleet .. 'pages:' .. c.run_id, of, 1)
   end
   if r.flags % 4 >= CRAWL_UNIT then
     add(c, 'pages', -1)
     add(c, 'pages_waiting', 1)
   end
-end
-
-local function lane_key(c, q, priority)
-  return tag .. q .. ':queue:' .. c.cno .. '.' .. c.run .. ':' .. priority
 end
 
 -- Append to the lane at the end of the call, with all others that go there.
@@ -71,9 +69,11 @@ end
 
 local function push_tails(c)
   for q, lanes in pairs(c.tails) do
-    for priority, members in pairs(lanes) do
+    for number, members in pairs(lanes) do
+      -- Each use of a number as text would make it anew.
+      local priority = tostring(number)
       if write_all('RPUSH', lane_key(c, q, priority), members) == #members then
-        enter_lane(c, q, priority, rank_of(c, priority, seq_of(members[1])))
+        enter_lane(c, q, priority, rank_of(c, number, seq_of(members[1])))
       end
     end
   end
@@ -113,8 +113,7 @@ end
 
 -- Bring lanes of a resumed crawl back into their queues; true when none is left.
 local function unpark(c, most)
-  local run = c.cno .. '.' .. c.run
-  local lanes = call('SPOP', fleet .. 'parked:' .. run, most)
+  local lanes = call('SPOP', fleet .. 'parked:' .. c.run_id, most)
   for _, lane in ipairs(lanes) do
     local q, priority = match(lane, '^(.*):([^:]*)$')
     show_lane(c, q, priority)
@@ -128,11 +127,10 @@ end
 local function rank_lanes(c, most)
   local cursor = call('HGET', c.key, 'ranking')
   if not cursor then return true end
-  local run = c.cno .. '.' .. c.run
-  local page = call('SSCAN', fleet .. 'lanes:' .. run, cursor, 'COUNT', most)
+  local page = call('SSCAN', fleet .. 'lanes:' .. c.run_id, cursor, 'COUNT', most)
   for _, lane in ipairs(page[2]) do
     local q, priority = match(lane, '^(.*):([^:]*)$')
-    local queue, name = tag .. q .. ':queue', run .. ':' .. priority
+    local queue, name = tag .. q .. ':queue', c.run_id .. ':' .. priority
     local head = call('ZSCORE', queue, name) and call('LINDEX', queue .. ':' .. name, 0)
     if head then
       call('ZADD', queue, rank_of(c, tonumber(priority), seq_of(head)), name)
