@@ -14,7 +14,7 @@ from crawling.messages.validation import load_schema
 from crawling.request_record import request_of, requestid
 from crawling.spiders.link_spider import LinkSpider
 from crawling.tracker.extras import record_of
-from crawling.tracker.redis_records import pack, pack_options
+from crawling.tracker.redis_records import pack, submission_row
 from crawling.tracker.tracker import CrawlId, Lease, Submission
 from crawling.tracker.urls import fingerprint
 from kafka_monitor import settings as defaults
@@ -322,6 +322,5 @@ def test_no_request_at_all_raises_anything_but_a_message_error(fields: dict[str,
     except MessageError as error:
         assert error.errors  # noqa: PT017 there may be none
     else:
-        pack(made.offers)
-        pack_options(made.options)
+        pack(submission_row({}, made.offers, made.options))
         assert request_from(made).url

@@ -29,9 +29,7 @@ def read_message(raw: bytes | None) -> Any:
         raise _refused(f"has {len(raw)} bytes, at most {LARGEST_MESSAGE} are read")
     try:
         text = raw.decode("utf-8")
-        message = json.loads(
-            text, object_pairs_hook=_object, parse_float=_float, parse_constant=_constant
-        )
+        message = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise _refused(f"is not UTF-8: {error.reason} at byte {error.start}") from error
     except RecursionError as error:
@@ -66,6 +64,12 @@ def _float(text: str) -> float:
 
 def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+# Made once: `json.loads` with these would make one for each message.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_float=_float, parse_constant=_constant
+)
 
 
 def _check_depth(message: Any, text: str) -> None:

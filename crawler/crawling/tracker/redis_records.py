@@ -27,11 +27,12 @@ from crawling.tracker.tracker import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from crawling.tracker.tracker import Offer, Outcome, Source
+    from crawling.tracker.tracker import Offer, Outcome, Source, Submission
 
-#: Offers, and outcomes, in one call: about 10 ms in which Redis serves nobody else.
+#: What is in one call: about 10 ms in which Redis serves nobody else.
 MOST_OFFERS = 1000
 MOST_OUTCOMES = 256
+MOST_SUBMISSIONS = 50
 #: Seconds for which the fastest reply decides what Redis's clock shows.
 CLOCK_MEMORY = 60.0
 
@@ -140,22 +141,43 @@ def _shortened(url: str, domain: str) -> str:
     return url if byte is None else byte + url[at + len(domain) :]
 
 
-def pack_offers(offers: Iterable[Offer]) -> bytes:
-    return pack(list(map(offer_row, offers)))
+def submission_row(
+    names: Mapping[str, str | int],
+    offers: Iterable[Offer],
+    options: CrawlOptions | None = None,
+    source: Source | None = None,
+    part: int = 0,
+) -> tuple[object, ...]:
+    """Return a submission, or *part* of one, to the crawl of these names, as submit.lua takes it."""
+    rows = list(map(offer_row, offers))
+    return names, _options_row(options), source_row(source, part), rows
 
 
-def pack_options(options: CrawlOptions | None) -> bytes:
+def together(submissions: Iterable[Submission]) -> Iterator[list[Submission]]:
+    """Yield what one call can take, in order: all of it enters its crawls in the same way."""
+    some: list[Submission] = []
+    offers = 0
+    for each in submissions:
+        offers += len(each.offers)
+        is_full = len(some) == MOST_SUBMISSIONS or offers > MOST_OFFERS
+        if some and (is_full or each.entry != some[0].entry):
+            yield some
+            some, offers = [], len(each.offers)
+        some.append(each)
+    if some:
+        yield some
+
+
+def _options_row(options: CrawlOptions | None) -> dict[str, str | int] | None:
     if options is None:
-        return pack(None)
-    return pack(
-        {
-            "shared": json.dumps(dict(options.shared)),
-            "maxdepth": _limit(options.maxdepth),
-            "domain_max_pages": _limit(options.domain_max_pages),
-            "max_pages": _limit(options.max_pages),
-            "expires": round(options.expires * 1000),
-        }
-    )
+        return None
+    return {
+        "shared": json.dumps(dict(options.shared)),
+        "maxdepth": _limit(options.maxdepth),
+        "domain_max_pages": _limit(options.domain_max_pages),
+        "max_pages": _limit(options.max_pages),
+        "expires": round(options.expires * 1000),
+    }
 
 
 def unpack_options(book: Mapping[bytes, bytes]) -> CrawlOptions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
@@ -18,10 +19,9 @@ from crawling.tracker.redis_records import (
     batches,
     jitter,
     pack,
-    pack_offers,
-    pack_options,
-    source_row,
+    submission_row,
     text,
+    together,
     unpack_crawl_id,
     unpack_options,
     unpack_request,
@@ -118,37 +118,35 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         source: Source | None = None,
         hold: float = 0.0,
     ) -> Submitted:
-        names_, queued, repeated = pack(self._names(crawl)), 0, False
+        names_, queued, repeated = self._names(crawl), 0, False
         parts = range(0, max(len(offers), 1), MOST_OFFERS)
         for part, begin in enumerate(parts):
             is_last = part == len(parts) - 1
-            new, repeated, *_ = await self._scripts.run(
-                "submit",
-                names_,
-                pack(self._how(entry, hold if is_last else max(hold, SUBMIT_HOLD))),
-                pack_options(options if part == 0 else None),
-                pack(source_row(source, part)),
-                pack_offers(offers[begin : begin + MOST_OFFERS]),
-            )
+            how = self._how(entry, hold if is_last else max(hold, SUBMIT_HOLD))
+            some = offers[begin : begin + MOST_OFFERS]
+            row = submission_row(names_, some, None if part else options, source, part)
+            [(new, repeated, *_)] = await self._scripts.run("submit", pack(how), pack([row]))
             queued += new
         return Submitted(queued, bool(repeated))
 
     async def submit_all(self, submissions: Sequence[Submission]) -> list[Submitted]:
         if any(len(each.offers) > MOST_OFFERS for each in submissions):
             return await super().submit_all(submissions)
-        answers = await self._scripts.run_all(
-            "submit",
-            [
-                (
-                    pack(self._names(each.crawl)),
-                    pack(self._how(each.entry, hold=0.0)),
-                    pack_options(each.options),
-                    pack(source_row(each.source)),
-                    pack_offers(each.offers),
-                )
-                for each in submissions
-            ],
-        )
+        calls = [
+            (
+                pack(self._how(some[0].entry, hold=0.0)),
+                pack(
+                    [
+                        submission_row(
+                            self._names(each.crawl), each.offers, each.options, each.source
+                        )
+                        for each in some
+                    ]
+                ),
+            )
+            for some in together(submissions)
+        ]
+        answers = chain.from_iterable(await self._scripts.run_all("submit", calls))
         return [Submitted(queued, bool(repeated)) for queued, repeated, *_ in answers]
 
     async def lease(self, worker: str, limit: int, spiderid: str) -> Leased:

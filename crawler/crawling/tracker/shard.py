@@ -6,6 +6,7 @@ docs/explanation/shards.md says.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from crawling.exceptions import Unavailable
@@ -13,9 +14,8 @@ from crawling.tracker import keys as names
 from crawling.tracker.redis_records import (
     MOST_OFFERS,
     pack,
-    pack_offers,
-    pack_options,
     source_row,
+    submission_row,
     text,
     unpack,
     unpack_status,
@@ -114,20 +114,16 @@ class Shard(RedisTracker):
         whose = self._names(crawl)
         if spiderid:
             whose["spider"] = names.escape(spiderid)
-        calls = [
-            (
-                pack(whose),
-                pack(how),
-                pack_options(options),
-                pack(source_row(source, part)),
-                pack_offers(offers[begin : begin + MOST_OFFERS]),
-            )
+        rows = [
+            submission_row(whose, offers[begin : begin + MOST_OFFERS], options, source, part)
             for part, begin in enumerate(range(0, max(len(offers), 1), MOST_OFFERS))
         ]
+        calls = [(pack(how), pack([row])) for row in rows]
         if found and await self.replicas.count():
-            answers = await self._confirmed(calls)
+            answered = await self._confirmed(calls)
         else:
-            answers = [await self._scripts.run("submit", *call) for call in calls]
+            answered = [await self._scripts.run("submit", *call) for call in calls]
+        answers = list(chain.from_iterable(answered))
         queued = sum(answer[0] for answer in answers)
         _, repeated, epoch, revision, _ = answers[-1]
         return Entered(queued, bool(repeated), epoch, revision, bool(answers[0][4]))
@@ -223,7 +219,7 @@ class Shard(RedisTracker):
 
     async def _confirmed(
         self, calls: Sequence[Sequence[str | bytes | float]]
-    ) -> list[list[int]]:
+    ) -> list[list[list[int]]]:
         """Return when a replica has what the calls wrote."""
         answers, replicas = await self._scripts.run_confirmed("submit", calls, CONFIRM_MS)
         if not replicas:

@@ -1,25 +1,23 @@
 --[[
-Create a crawl or extend it by up to 1,000 offers.
+Create crawls or extend them, in order, by up to 1,000 offers in all.
 
-KEYS[1]  meta    hash  counters
-ARGV[1]  crawl   msgpack map: spiderid, appid, crawlid, name (the three in one), spider
-                 (escaped), seen and seen_apart (names for its dupefilter)
-                 spread (1: over several shards)
-ARGV[2]  how     msgpack map: entry, hold ms (-1: as it is), page_limit (-1: none), max_queued;
-                 of a crawl that is spread, what its home has said: epoch and revision (0: this
-                 is the home); must_exist (1: do not create it); attempts of a redirect
-ARGV[3]  options msgpack map: shared, maxdepth, domain_max_pages, max_pages (-1: none),
-                 expires ms; nil keeps what the crawl has
-ARGV[4]  source  msgpack map as in ingest.lua; nil for none
-ARGV[5]  offers  msgpack list
-Returns  {queued, 1 when this part of the message had been submitted before, epoch of what is
-         queued next, revision of the options, 1 when it had others before}; of a redirect
-         *queued* counts what is in the books here, queued or not
+KEYS[1]  meta         hash  counters
+ARGV[1]  how          msgpack map: entry, hold ms (-1: as it is), page_limit (-1: none),
+                      max_queued; of a crawl that is spread, what its home has said: epoch and
+                      revision (0: this is the home); must_exist (1: do not create it);
+                      attempts of a redirect
+ARGV[2]  submissions  msgpack list of {crawl, options, source, offers}:
+                      crawl, a map: spiderid, appid, crawlid, name (the three in one), spider
+                      (escaped), seen and seen_apart (names for its dupefilter), spread (1: over
+                      several shards); options, a map: shared, maxdepth, domain_max_pages,
+                      max_pages (-1: none), expires ms, nil keeps what the crawl has;
+                      source, a map as in ingest.lua, nil for none
+Returns  of each {queued, 1 when this part of the message had been submitted before, epoch of
+         what is queued next, revision of the options, 1 when it had others before}; of a
+         redirect *queued* counts what is in the books here, queued or not
 ]]
-local names, how = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
-local options, source = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
-local offers = cmsgpack.unpack(ARGV[5])
-check_offers(offers)
+local how, submissions = cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2])
+for _, s in ipairs(submissions) do check_offers(s[4]) end
 
 if how.entry == 'link' or how.entry == 'redirect' then
   begin_even_when_full()
@@ -28,7 +26,7 @@ else
   call('HINCRBY', meta, 'seq', 0)
 end
 
-local function create()
+local function create(names)
   local cno = call('HINCRBY', meta, 'cno', 1)
   local seen_name = names.seen
   if call('HSETNX', fleet .. 'dupefilters', seen_name, cno) == 0 then
@@ -50,26 +48,31 @@ local function create()
   return cno
 end
 
--- True when the crawl had others.
-local function set_options(cno)
-  local key = fleet .. 'crawl:' .. cno
-  local shared, maxdepth, domain_max_pages, max_pages, expires, rev = unpack(call('HMGET', key,
-    'shared', 'maxdepth', 'domain_max_pages', 'max_pages', 'expires', 'rev'))
-  rev = tonumber(rev)
-  if how.revision > 0 and rev >= how.revision then return false end
-  if rev > 0 and how.revision == 0 and shared == options.shared
-    and tonumber(maxdepth) == options.maxdepth and tonumber(max_pages) == options.max_pages
-    and tonumber(domain_max_pages) == options.domain_max_pages
-    and tonumber(expires) == options.expires then return false end
-  call('HSET', key, 'shared', options.shared, 'maxdepth', options.maxdepth,
-    'domain_max_pages', options.domain_max_pages, 'max_pages', options.max_pages,
-    'expires', options.expires, 'rev', math.max(rev + 1, how.revision))
-  if options.expires > 0 then
-    call('ZADD', fleet .. 'expires', options.expires, cno)
-  else
-    call('ZREM', fleet .. 'expires', cno)
+local LIMITS = {'maxdepth', 'domain_max_pages', 'max_pages', 'expires'}
+
+local function has_options(c, options)
+  for _, limit in ipairs(LIMITS) do
+    if c[limit] ~= options[limit] then return false end
   end
-  return rev > 0
+  return call('HGET', c.key, 'shared') == options.shared
+end
+
+-- True when the crawl had others.
+local function set_options(c, options)
+  if how.revision > 0 and c.rev >= how.revision then return false end
+  if c.rev > 0 and how.revision == 0 and has_options(c, options) then return false end
+  local had_others = c.rev > 0
+  for _, limit in ipairs(LIMITS) do c[limit] = options[limit] end
+  c.rev = math.max(c.rev + 1, how.revision)
+  call('HSET', c.key, 'shared', options.shared, 'maxdepth', c.maxdepth,
+    'domain_max_pages', c.domain_max_pages, 'max_pages', c.max_pages,
+    'expires', c.expires, 'rev', c.rev)
+  if c.expires > 0 then
+    call('ZADD', fleet .. 'expires', c.expires, c.cno)
+  else
+    call('ZREM', fleet .. 'expires', c.cno)
+  end
+  return had_others
 end
 
 local function set_hold(c)
@@ -87,15 +90,15 @@ local function set_hold(c)
   call('HSET', c.key, 'hold', c.hold)
 end
 
-local function explore(c)
+local function explore(c, offers)
   for _, o in ipairs(offers) do
     enter_new(c, bucket_of(c, o[1]), o[1], 'd')
   end
   return 0
 end
 
-local function queue(c)
-  local from = {entry = how.entry, spider = names.spider, page_limit = how.page_limit,
+local function queue(c, spider, offers)
+  local from = {entry = how.entry, spider = spider, page_limit = how.page_limit,
     max_queued = how.max_queued, epoch = how.epoch, attempts = how.attempts}
   from.seq = call('HINCRBY', meta, 'seq', #offers) - #offers
   local queued = 0
@@ -108,18 +111,28 @@ local function queue(c)
   return queued
 end
 
-local cno = call('HGET', fleet .. 'crawls', names.name)
-if not cno and how.must_exist or is_repeated(source) then return {0, 1, 0, 0, 0} end
-local is_new = not cno
-cno = cno or create()
-local had_others = options and set_options(cno) and not is_new
-local c = load(tonumber(cno))
-set_hold(c)
--- Told by the home, with nothing to queue: what is in other shards goes on in that epoch.
-if #offers == 0 and how.epoch > c.epoch then reopen(c, how.epoch) end
-local queued = how.entry == 'explored' and explore(c) or queue(c)
--- After the offers: a crawl whose time is over books them as expired before it ends.
-crawl_of(c.cno)
+-- Return the crawl, what was queued and whether it had other options; nil for a repetition.
+local function submit(names, options, source, offers)
+  local cno = call('HGET', fleet .. 'crawls', names.name)
+  if not cno and how.must_exist or is_repeated(source) then return nil end
+  local c = load(tonumber(cno or create(names)))
+  local had_others = options and set_options(c, options) and cno
+  set_hold(c)
+  -- Told by the home, with nothing to queue: what is in other shards goes on in that epoch.
+  if #offers == 0 and how.epoch > c.epoch then reopen(c, how.epoch) end
+  local queued = how.entry == 'explored' and explore(c, offers)
+    or queue(c, names.spider, offers)
+  -- After the offers: a crawl whose time is over books them as expired before it ends.
+  crawl_of(c.cno)
+  return c, queued, had_others
+end
+
+local taken, answers = {}, {}
+for i, s in ipairs(submissions) do taken[i] = {submit(unpack(s, 1, 4))} end
 finish_call()
-return {queued, 0, is_open(c) and c.fin < c.epoch and c.epoch or c.epoch + 1, c.rev,
-  had_others and 1 or 0}
+for i, t in ipairs(taken) do
+  local c, queued, had_others = unpack(t, 1, 3)
+  answers[i] = c and {queued, 0, is_open(c) and c.fin < c.epoch and c.epoch or c.epoch + 1, c.rev,
+    had_others and 1 or 0} or {0, 1, 0, 0, 0}
+end
+return answers
