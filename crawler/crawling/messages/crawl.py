@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crawling.exceptions import ConfigError, MessageError, Problem, RequestError
 from crawling.messages.validation import HIDDEN
@@ -31,6 +31,14 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
+class Place(NamedTuple):
+    """Where the page of a request is, and as what the dupefilter knows it (by GET)."""
+
+    url: str
+    domain: str
+    fingerprint: bytes
+
+
 def source_of(topic: str, partition: int, offset: int, value: bytes) -> Source:
     digest = blake2b(value, digest_size=8).hexdigest()
     return Source(topic, partition, offset, digest)
@@ -52,19 +60,37 @@ def submission(
     What a schema cannot tell is told here: a URL that can never be fetched, a regex that
     is none, a cookie without a name.
     """
-    problems = list(_problems(request, private_allowed=private_allowed))
+    problems = list(_problems(request))
+    try:
+        place = _place(request["url"], private_allowed=private_allowed)
+    except MessageError as error:
+        problems += error.errors
     if problems:
         raise MessageError(problems)
     crawl = CrawlId(request["spiderid"], request["appid"], request["crawlid"])
-    options = _options(request)
-    seed = _seed(request, options.shared, source)
+    options = _options(request, place)
+    seed = _seed(request, place, options.shared, source)
     return Submission(crawl, [seed], options, source=source)
 
 
-def _problems(request: Mapping[str, Any], *, private_allowed: bool) -> Iterator[Problem]:
+def _place(text: str, *, private_allowed: bool) -> Place:
+    """Return where the page is; raise `MessageError` where no page can be."""
+    url = with_scheme(text)
+    try:
+        place = Place(url, check_url(url), fingerprint(url))
+    except (RequestError, ValueError) as error:
+        problem = f"can never be fetched: {error}"
+        raise MessageError([Problem("url", problem, without_logins(text[:1000]))]) from error
+    if not private_allowed and is_private(host_of(url)):
+        problem = "must not be a private address (ALLOW_PRIVATE_ADDRESSES)"
+        raise MessageError([Problem("url", problem, text)])
+    return place
+
+
+def _problems(request: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong beside the URL."""
     if not request["spiderid"]:
         yield Problem("spiderid", "must not be empty", "")
-    yield from _url_problems(request["url"], private_allowed=private_allowed)
     try:
         for text in texts_of(request, "allowed_domains"):
             domain(text)
@@ -83,22 +109,9 @@ def _problems(request: Mapping[str, Any], *, private_allowed: bool) -> Iterator[
             yield Problem(f"headers.{name}", "must have no control characters", HIDDEN)
 
 
-def _url_problems(text: str, *, private_allowed: bool) -> Iterator[Problem]:
-    url = with_scheme(text)
-    try:
-        check_url(url)
-        fingerprint(url)
-    except (RequestError, ValueError) as error:
-        yield Problem("url", f"can never be fetched: {error}", without_logins(text[:1000]))
-        return
-    if not private_allowed and is_private(host_of(url)):
-        yield Problem("url", "must not be a private address (ALLOW_PRIVATE_ADDRESSES)", text)
-
-
 def _seed(
-    request: Mapping[str, Any], shared: Mapping[str, Any], source: Source | None
+    request: Mapping[str, Any], place: Place, shared: Mapping[str, Any], source: Source | None
 ) -> Offer:
-    url = with_scheme(request["url"])
     method, body = request.get("method", "GET"), request.get("body", "").encode("utf-8")
     record = {
         "method": "" if method == "GET" else method,
@@ -110,9 +123,13 @@ def _seed(
         "source": _source_id(source) if source else "",
     }
     return Offer(
-        url=url,
-        domain=check_url(url),
-        fingerprint=fingerprint(url, method, body),
+        url=place.url,
+        domain=place.domain,
+        fingerprint=(
+            fingerprint(place.url, method, body)
+            if record["method"] or body
+            else place.fingerprint
+        ),
         priority=request["priority"],
         depth=0,
         extras=pack_record({name: value for name, value in record.items() if value}),
@@ -130,7 +147,7 @@ def _source_id(source: Source) -> str:
     return blake2b("\0".join(map(str, source)).encode(), digest_size=8).hexdigest()
 
 
-def _options(request: Mapping[str, Any]) -> CrawlOptions:
+def _options(request: Mapping[str, Any], place: Place) -> CrawlOptions:
     shared = {name: request[name] for name in SHARED if request.get(name) is not None}
     return CrawlOptions(
         maxdepth=request["maxdepth"],
@@ -138,7 +155,7 @@ def _options(request: Mapping[str, Any]) -> CrawlOptions:
         domain_max_pages=request["domain_max_pages"] or None,
         max_pages=request.get("max_pages"),
         expires=_expires(request["expires"]),
-        shared=bound_to_seeds(shared, [with_scheme(request["url"])]),
+        shared=bound_to_seeds(shared, [place.url]),
     )
 
 

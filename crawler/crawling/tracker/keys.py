@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -69,6 +70,7 @@ PATTERNS = (
 _UNSAFE = re.compile("[%:@]")
 
 
+@lru_cache(maxsize=10_000)
 def escape(name: str) -> str:
     """Escape what separates the parts of a key, in the name of a spider, app or crawl."""
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)

@@ -22,5 +22,9 @@ class ScraperHandler(BaseHandler):
 
     def handle(self, message: dict[str, Any]) -> None:
         crawl = submission(message, self.intake.source, private_allowed=self._private_allowed)
-        shown = {name: value for name, value in message.items() if name not in UNLOGGED}
+        shown = {
+            name: value
+            for name, value in message.items()
+            if value is not None and name not in UNLOGGED
+        }
         self.intake.submit(crawl, "Added crawl to Redis", shown)
