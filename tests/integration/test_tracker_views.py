@@ -23,7 +23,7 @@ from tests.integration.tracking import (
 )
 
 if TYPE_CHECKING:
-    from crawling.tracker.tracker import Trace, Tracker
+    from crawling.tracker.tracker import Offer, Trace, Tracker
     from tests.integration.tracking import MakeTracker
 
 
@@ -404,14 +404,41 @@ async def test_many_submissions_are_done_in_order_and_once_each(tracker: Tracker
                 CrawlOptions(maxdepth=number),
                 source=Source("incoming", 0, number, digest),
             )
-            for number in range(50)
+            for number in range(120)
         ]
 
     first = await tracker.submit_all(submissions("x"))
     again = await tracker.submit_all(submissions("x"))
     anew = await tracker.submit_all(submissions("y"))
 
-    assert first == anew == [(1, False)] * 50
-    assert again == [(0, True)] * 50
+    assert first == anew == [(1, False)] * 120
+    assert again == [(0, True)] * 120
     status = await books(tracker, CrawlId("link", "app", "7"))
     assert (status.queued, status.options.maxdepth) == (2, 7)
+
+
+async def test_a_submission_finds_what_those_before_it_have_left(tracker: Tracker) -> None:
+    def known(*offers: Offer, maxdepth: int | None = None) -> Submission:
+        options = None if maxdepth is None else CrawlOptions(maxdepth=maxdepth)
+        return Submission(CRAWL, offers, options, entry="known")
+
+    deep, deeper = offer("deep", depth=3), offer("deeper", depth=3)
+    # A worker has the first options at hand.
+    await tracker.submit_all([known(offer("0"), maxdepth=1)])
+    assert [each.options.maxdepth for each in await lease(tracker)] == [1]
+
+    done = await tracker.submit_all(
+        [
+            known(offer("1"), maxdepth=2),
+            known(deep),
+            known(deeper, maxdepth=3),
+            known(offer("1"), offer("2")),
+            Submission(CRAWL, [offer("1")]),
+        ]
+    )
+
+    assert [each.queued for each in done] == [1, 0, 1, 1, 1]
+    status = await books(tracker)
+    assert (status.queued, status.duplicates) == (4, 1)
+    assert status.reasons == {"depth": 1}
+    assert {each.options.maxdepth for each in await lease(tracker, 4)} == {3}
