@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from crawling.tracker.tracker import Tracker
 
-DOMAINS, OF_EACH, BATCH = 2_000, 6, 1_000
+DOMAINS, OF_EACH, BATCH = 2_000, 5, 1_000
 
 
 def test_known_urls_of_a_domain_are_queued_together(

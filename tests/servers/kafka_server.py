@@ -6,11 +6,13 @@ test shows who makes them.
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import socket
 import subprocess
 import time
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +138,17 @@ class KafkaServer:
                 assert time.monotonic() < deadline, "the broker does not answer"
             else:
                 return True
+            _close_what_was_left()
+
+
+def _close_what_was_left() -> None:
+    """Close the socket that kafka-python leaves open when a broker takes it and says nothing.
+
+    Else Python warns of it whenever it finds it, in the middle of any test.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @contextmanager
