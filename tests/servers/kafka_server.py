@@ -142,9 +142,9 @@ class KafkaServer:
 
 
 def _close_what_was_left() -> None:
-    """Close the socket that kafka-python leaves open when a broker takes it and says nothing.
+    """Close the sockets that kafka-python drops when it gives up while it connects them.
 
-    Else Python warns of it whenever it finds it, in the middle of any test.
+    Python warns of one that was connected after all when it finds it: in the middle of a test.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
