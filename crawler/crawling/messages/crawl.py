@@ -31,11 +31,13 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class Place(NamedTuple):
-    """Where the page of a request is, and as what the dupefilter knows it (by GET)."""
+class Target(NamedTuple):
+    """What a request fetches, and as what the dupefilter knows it."""
 
     url: str
     domain: str
+    method: str
+    body: bytes
     fingerprint: bytes
 
 
@@ -62,29 +64,31 @@ def submission(
     """
     problems = list(_problems(request))
     try:
-        place = _place(request["url"], private_allowed=private_allowed)
+        target = _target(request, private_allowed=private_allowed)
     except MessageError as error:
         problems += error.errors
     if problems:
         raise MessageError(problems)
     crawl = CrawlId(request["spiderid"], request["appid"], request["crawlid"])
-    options = _options(request, place)
-    seed = _seed(request, place, options.shared, source)
+    options = _options(request, target.url)
+    seed = _seed(request, target, options.shared, source)
     return Submission(crawl, [seed], options, source=source)
 
 
-def _place(text: str, *, private_allowed: bool) -> Place:
-    """Return where the page is; raise `MessageError` where no page can be."""
+def _target(request: Mapping[str, Any], *, private_allowed: bool) -> Target:
+    """Return what *request* fetches; raise `MessageError` where no page can be."""
+    text = request["url"]
     url = with_scheme(text)
+    method, body = request.get("method", "GET"), request.get("body", "").encode("utf-8")
     try:
-        place = Place(url, check_url(url), fingerprint(url))
+        target = Target(url, check_url(url), method, body, fingerprint(url, method, body))
     except (RequestError, ValueError) as error:
         problem = f"can never be fetched: {error}"
         raise MessageError([Problem("url", problem, without_logins(text[:1000]))]) from error
     if not private_allowed and is_private(host_of(url)):
         problem = "must not be a private address (ALLOW_PRIVATE_ADDRESSES)"
         raise MessageError([Problem("url", problem, text)])
-    return place
+    return target
 
 
 def _problems(request: Mapping[str, Any]) -> Iterator[Problem]:
@@ -110,26 +114,24 @@ def _problems(request: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def _seed(
-    request: Mapping[str, Any], place: Place, shared: Mapping[str, Any], source: Source | None
+    request: Mapping[str, Any],
+    target: Target,
+    shared: Mapping[str, Any],
+    source: Source | None,
 ) -> Offer:
-    method, body = request.get("method", "GET"), request.get("body", "").encode("utf-8")
     record = {
-        "method": "" if method == "GET" else method,
+        "method": "" if target.method == "GET" else target.method,
         "headers": [[name.encode(), value.encode()] for name, value in _headers(request)],
-        "body": body,
+        "body": target.body,
         "cookies": request.get("cookies"),
         # Its own, whatever a later request of the same crawl says.
         "meta": {name: shared[name] for name in INHERITED if name in shared},
         "source": _source_id(source) if source else "",
     }
     return Offer(
-        url=place.url,
-        domain=place.domain,
-        fingerprint=(
-            fingerprint(place.url, method, body)
-            if record["method"] or body
-            else place.fingerprint
-        ),
+        url=target.url,
+        domain=target.domain,
+        fingerprint=target.fingerprint,
         priority=request["priority"],
         depth=0,
         extras=pack_record({name: value for name, value in record.items() if value}),
@@ -147,7 +149,7 @@ def _source_id(source: Source) -> str:
     return blake2b("\0".join(map(str, source)).encode(), digest_size=8).hexdigest()
 
 
-def _options(request: Mapping[str, Any], place: Place) -> CrawlOptions:
+def _options(request: Mapping[str, Any], url: str) -> CrawlOptions:
     shared = {name: request[name] for name in SHARED if request.get(name) is not None}
     return CrawlOptions(
         maxdepth=request["maxdepth"],
@@ -155,7 +157,7 @@ def _options(request: Mapping[str, Any], place: Place) -> CrawlOptions:
         domain_max_pages=request["domain_max_pages"] or None,
         max_pages=request.get("max_pages"),
         expires=_expires(request["expires"]),
-        shared=bound_to_seeds(shared, [place.url]),
+        shared=bound_to_seeds(shared, [url]),
     )
 
 

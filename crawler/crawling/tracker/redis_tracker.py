@@ -135,14 +135,7 @@ class RedisTracker(RedisAudit, FlaggedTracker):
         calls = [
             (
                 pack(self._how(some[0].entry, hold=0.0)),
-                pack(
-                    [
-                        submission_row(
-                            self._names(each.crawl), each.offers, each.options, each.source
-                        )
-                        for each in some
-                    ]
-                ),
+                pack(list(map(self._row, some))),
             )
             for some in together(submissions)
         ]
@@ -326,6 +319,9 @@ class RedisTracker(RedisAudit, FlaggedTracker):
             "seen_apart": seen_apart,
             "spread": 0,
         }
+
+    def _row(self, each: Submission) -> tuple[object, ...]:
+        return submission_row(self._names(each.crawl), each.offers, each.options, each.source)
 
     def _how(self, entry: Entry, hold: float) -> dict[str, object]:
         hold_ms = round(hold * 1000)
